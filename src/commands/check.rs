@@ -1,0 +1,17 @@
+//! `kith check`.
+
+use std::process::ExitCode;
+
+use super::Common;
+
+/// The arguments of `kith check`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs `kith check`.
+///
+/// # Errors
+/// With a sentence for the person at the terminal.
+pub fn run(_args: &Args, _common: &Common) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not here yet")
+}

@@ -1,0 +1,17 @@
+//! `kith enroll`.
+
+use std::process::ExitCode;
+
+use super::Common;
+
+/// The arguments of `kith enroll`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs `kith enroll`.
+///
+/// # Errors
+/// With a sentence for the person at the terminal.
+pub fn run(_args: &Args, _common: &Common) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not here yet")
+}

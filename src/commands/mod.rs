@@ -1,0 +1,126 @@
+//! The command line: one file per command, each with its arguments and one function.
+
+pub mod bench;
+pub mod calibrate;
+pub mod check;
+pub mod detect;
+pub mod embed;
+pub mod enroll;
+pub mod identify;
+pub mod people;
+pub mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::runtime::{Provider, RuntimeSettings};
+
+/// Knows the faces that cameras see, and says over MQTT who is there.
+#[derive(Debug, Parser)]
+#[command(name = "kith", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The options that every command takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Common {
+    /// Folder of the gallery and the outbox
+    #[arg(
+        long,
+        global = true,
+        env = "KITH_STATE",
+        value_name = "DIR",
+        help_heading = "Everywhere"
+    )]
+    pub state: Option<PathBuf>,
+    /// Folder of models.toml and the .onnx files
+    #[arg(
+        long,
+        global = true,
+        env = "KITH_MODELS",
+        value_name = "DIR",
+        help_heading = "Everywhere"
+    )]
+    pub models: Option<PathBuf>,
+    /// The ONNX Runtime library to load
+    #[arg(
+        long,
+        global = true,
+        env = "KITH_RUNTIME_LIBRARY",
+        value_name = "FILE",
+        help_heading = "Everywhere"
+    )]
+    pub runtime_library: Option<PathBuf>,
+    /// What runs the networks [default: auto]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "PROVIDER",
+        help_heading = "Everywhere"
+    )]
+    pub provider: Option<Provider>,
+}
+
+impl Common {
+    /// The runtime settings of a command that reads no configuration file.
+    pub fn runtime_settings(&self, threads: Option<usize>) -> RuntimeSettings {
+        RuntimeSettings {
+            provider: self.provider.unwrap_or_default(),
+            threads,
+            library: self.runtime_library.clone(),
+            models: self.models.clone(),
+        }
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch the cameras and publish who is there
+    Run(run::Args),
+    /// Check config, models, runtime, broker and cameras
+    Check(check::Args),
+    /// Add a person to the gallery
+    Enroll(enroll::Args),
+    /// List, show, rename, remove, export or import people
+    People(people::Args),
+    /// Say who is on photos
+    Identify(identify::Args),
+    /// Find faces in photos
+    Detect(detect::Args),
+    /// Find faces in photos and embed them
+    Embed(embed::Args),
+    /// Measure how fast this machine is, stage by stage
+    Bench(bench::Args),
+    /// Fit threshold and calibration on a folder of people
+    #[command(hide = true)]
+    Calibrate(calibrate::Args),
+}
+
+/// Runs the command that was given.
+///
+/// # Errors
+/// With a sentence for the person at the terminal.
+pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let common = &cli.common;
+    match &cli.command {
+        Command::Run(args) => run::run(args, common),
+        Command::Check(args) => check::run(args, common),
+        Command::Enroll(args) => enroll::run(args, common),
+        Command::People(args) => people::run(args, common),
+        Command::Identify(args) => identify::run(args, common),
+        Command::Detect(args) => detect::run(args, common),
+        Command::Embed(args) => embed::run(args, common),
+        Command::Bench(args) => bench::run(args, common),
+        Command::Calibrate(args) => calibrate::run(args, common),
+    }
+}

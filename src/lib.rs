@@ -1,0 +1,14 @@
+//! Kith knows the faces that cameras see. A frame's way through the modules:
+//!
+//! ```text
+//! camera -> detect -> track -> (chosen shots) align -> embed -> identify -> verdict -> event -> publish
+//! ```
+
+pub mod commands;
+pub mod detect;
+pub mod embed;
+pub mod frame;
+pub mod networks;
+pub mod paths;
+pub mod photo;
+pub mod runtime;

@@ -1,0 +1,47 @@
+//! Where Kith keeps and finds its files: systemd's directories for a service, XDG's for a person, the checkout for a
+//! developer.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The folder of gallery, outbox and node id: `given` (`--state`, `KITH_STATE`), else systemd's `STATE_DIRECTORY`,
+/// else `$XDG_STATE_HOME/kith`, else `~/.local/state/kith`. It may not exist yet.
+pub fn state_dir(given: Option<&Path>) -> PathBuf {
+    given
+        .map(Path::to_path_buf)
+        .or_else(|| env::var_os("STATE_DIRECTORY").map(PathBuf::from))
+        .or_else(|| env::var_os("XDG_STATE_HOME").map(|home| PathBuf::from(home).join("kith")))
+        .or_else(|| env::home_dir().map(|home| home.join(".local/state/kith")))
+        .unwrap_or_else(|| PathBuf::from("/var/lib/kith"))
+}
+
+/// The folder that holds `models.toml` and the `.onnx` files: `given` (`runtime.models`, `KITH_MODELS`), else
+/// `/usr/share/kith/onnx`, else the first `onnx/models.toml` beside or above the program, as in a checkout.
+pub fn models_dir(given: Option<&Path>) -> PathBuf {
+    given
+        .map(Path::to_path_buf)
+        .or_else(|| env::var_os("KITH_MODELS").map(PathBuf::from))
+        .or_else(|| above_program("onnx/models.toml").and_then(|file| file.parent().map(Path::to_path_buf)))
+        .unwrap_or_else(|| PathBuf::from("/usr/share/kith/onnx"))
+}
+
+/// The ONNX Runtime library: `given` (`runtime.library`, `KITH_RUNTIME_LIBRARY`), else the one that the package or
+/// the checkout's set-up brought, else the bare name, which the system's loader looks up.
+pub fn runtime_library(given: Option<&Path>) -> PathBuf {
+    given
+        .map(Path::to_path_buf)
+        .or_else(|| env::var_os("KITH_RUNTIME_LIBRARY").map(PathBuf::from))
+        .or_else(|| above_program(".cache/onnxruntime/libonnxruntime.so"))
+        .or_else(|| Some(PathBuf::from("/usr/lib/kith/libonnxruntime.so")).filter(|path| path.exists()))
+        .unwrap_or_else(|| PathBuf::from("libonnxruntime.so"))
+}
+
+/// The nearest existing `relative` in the folder of the running program or in one above it.
+fn above_program(relative: &str) -> Option<PathBuf> {
+    let program = env::current_exe().ok()?;
+    program
+        .ancestors()
+        .skip(1)
+        .map(|folder| folder.join(relative))
+        .find(|path| path.exists())
+}
