@@ -1,6 +1,8 @@
 //! What a newcomer and a developer run. It starts the other crates as processes and links neither, so that it is
 //! built, and says its first line, at once.
 
+mod bench;
+mod calibrate;
 mod checkout;
 mod demo;
 mod links;
@@ -31,6 +33,9 @@ enum Command {
     Test(test::Args),
     /// Make the networks' ONNX files from the packages that their weights come in
     Models,
+    Bench(bench::Args),
+    /// Fit the thresholds and calibration in onnx/models.toml on the development photos (KITH_DATA)
+    Calibrate,
 }
 
 fn main() -> ExitCode {
@@ -50,5 +55,7 @@ fn run(command: &Command) -> Result<ExitCode> {
             models::make(&checkout, &Setup::new(&checkout)?)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Bench(args) => bench::run(args, &checkout).map(|()| ExitCode::SUCCESS),
+        Command::Calibrate => calibrate::run(&checkout).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -15,6 +15,8 @@ pub(crate) enum Tool {
     Python,
     /// pip, where a private environment can't bring it.
     Pip,
+    /// Environments of Python packages.
+    Venv,
     /// ffmpeg, which decodes cameras and makes the demo's clip.
     Ffmpeg,
     /// The broker of the tests.
@@ -27,6 +29,7 @@ impl Tool {
         match self {
             Self::Python => "python3 (3.9 or later)",
             Self::Pip => "pip",
+            Self::Venv => "python3's venv",
             Self::Ffmpeg => "ffmpeg",
             Self::Mosquitto => "mosquitto",
         }
@@ -37,6 +40,7 @@ impl Tool {
         match self {
             Self::Python => works("python3", &["-c", "import sys; sys.exit(sys.version_info < (3, 9))"]),
             Self::Pip => works("python3", &["-m", "pip", "--version"]),
+            Self::Venv => works("python3", &["-c", "import venv, ensurepip"]),
             Self::Ffmpeg => works("ffmpeg", &["-version"]),
             // Debian keeps it where only root's path leads. `-h` exits with 3 and so says nothing about presence.
             Self::Mosquitto => ["mosquitto", "/usr/sbin/mosquitto"]
@@ -50,6 +54,7 @@ impl Tool {
         let [apt, dnf, pacman] = match self {
             Self::Python => ["python3", "python3", "python"],
             Self::Pip => ["python3-pip", "python3-pip", "python-pip"],
+            Self::Venv => ["python3-venv", "python3", "python"],
             Self::Ffmpeg => ["ffmpeg", "ffmpeg-free", "ffmpeg"],
             Self::Mosquitto => ["mosquitto"; 3],
         };
