@@ -238,3 +238,26 @@ fn rust_component(checkout: &Checkout, subcommand: &str, component: &str) -> Res
          distribution's Rust"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    use super::ends_well_within;
+
+    #[test]
+    fn a_database_that_never_answers_does_not_hold_up_the_tests() {
+        let since = Instant::now();
+        let mut hangs = Command::new("sleep");
+        assert!(!ends_well_within(hangs.arg("600"), Duration::from_millis(100)).unwrap());
+        assert!(since.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn success_and_failure_of_a_fetch_are_told_apart() {
+        let limit = Duration::from_secs(60);
+        assert!(ends_well_within(&mut Command::new("true"), limit).unwrap());
+        assert!(!ends_well_within(&mut Command::new("false"), limit).unwrap());
+    }
+}

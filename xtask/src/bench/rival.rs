@@ -57,7 +57,7 @@ impl<'a> Rival<'a> {
         else {
             bail!("facenet-pytorch 2.6 needs Python 3.10, 3.11 or 3.12: install one, with its venv, beside your own");
         };
-        progress::headline("facenet-pytorch (2.3 GB to fetch, 4.7 GB on disk; torch has no smaller build)");
+        progress::headline("facenet-pytorch (2.5 GB to fetch, 4.3 GB on disk; torch has no smaller build)");
         checkout::run(checkout.command(python).args(["-m", "venv", "--clear"]).arg(&folder))?;
         checkout::run(
             checkout

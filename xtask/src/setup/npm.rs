@@ -46,7 +46,7 @@ impl Npm {
     /// When npm fails; with what it said.
     pub(super) fn pack(&self, checkout: &Checkout, package: &Package, folder: &Path) -> Result<()> {
         let mut command = self.command(checkout);
-        command.args(["pack", "--silent", "--ignore-scripts"]);
+        command.args(["pack", "--loglevel=error", "--ignore-scripts"]);
         command.arg(format!("{}@{}", package.name, package.version));
         command.arg("--pack-destination").arg(folder);
         checkout::capture(&mut command)?;
