@@ -133,7 +133,7 @@ pub(super) fn ensure(checkout: &Checkout, tools: &[Tool]) -> Result<()> {
         // A fresh machine has no package lists, an old one stale ones. What matters is whether the install works.
         quietly(elevated().args(["update", "-q"])).ok();
     }
-    quietly(elevated().args(&arguments)).with_context(|| format!("can't install {names}. Try: {by_hand}"))?;
+    quietly(elevated().args(&arguments)).with_context(|| format!("can't install {names} (with {by_hand})"))?;
     let still: Vec<&str> = missing
         .iter()
         .filter(|tool| !tool.is_there(checkout))
