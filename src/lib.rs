@@ -14,3 +14,4 @@ pub mod networks;
 pub mod paths;
 pub mod photo;
 pub mod runtime;
+pub mod verification;
