@@ -10,12 +10,13 @@ use std::process::ExitCode;
 use anyhow::{Context, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use ulid::Ulid;
 
 use super::Common;
 use super::photos::{collect, decode_ahead};
 use crate::detect::most_prominent;
 use crate::embed::Embedding;
-use crate::gallery::Vectors;
+use crate::gallery::{Name, Person, Vectors};
 use crate::identify::{GalleryMatcher, Identifier};
 use crate::model::{Calibration, Thresholds};
 use crate::networks::Networks;
@@ -248,7 +249,13 @@ const MARGIN_COSINE: f32 = 0.05;
 
 /// What the daemon's own matcher says, with the enrolled people numbered.
 fn say((thresholds, calibration): (Thresholds, Calibration), gallery: &[&Embedding], probe: &Embedding) -> Said {
-    let everybody = gallery.iter().enumerate().map(|(index, face)| Vectors::numbered(index, (*face).clone())).collect();
+    let numbered = |(index, face): (usize, &&Embedding)| {
+        let id = index.to_string();
+        let name = Name::parse(&id).ok()?;
+        let person = Person { id, uid: Ulid::nil(), name, role: None };
+        Some(Vectors { person, faces: vec![(*face).clone()] })
+    };
+    let everybody = gallery.iter().enumerate().filter_map(numbered).collect();
     let matcher = GalleryMatcher::new(everybody, thresholds, calibration);
     let answer = matcher.identify(probe).answer;
     Said { person: answer.person().and_then(|person| person.id.parse().ok()), confidence: answer.confidence() }
