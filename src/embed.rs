@@ -1,5 +1,14 @@
 //! Turning aligned crops into embeddings.
 
+use std::time::Duration;
+
+use image::RgbImage;
+
+use crate::align;
+use crate::detect::Landmarks;
+use crate::model::EmbedderModel;
+use crate::runtime::Network;
+
 /// A unit-length vector that stands for a face. Comparable only within one `embedding_space`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedding(Vec<f32>);
@@ -9,8 +18,8 @@ impl Embedding {
     pub fn from_raw(raw: &[f32]) -> Option<Self> {
         let length = raw.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
         #[expect(clippy::cast_possible_truncation, reason = "a unit vector's values fit f32")]
-        (length.is_finite() && length > 0.0)
-            .then(|| Self(raw.iter().map(|v| (f64::from(*v) / length) as f32).collect()))
+        let unit = |value: &f32| (f64::from(*value) / length) as f32;
+        (length.is_finite() && length > 0.0).then(|| Self(raw.iter().map(unit).collect()))
     }
 
     /// The values.
@@ -25,40 +34,126 @@ impl Embedding {
     }
 }
 
-/// Runs the embedding network. Owned by one thread.
-pub struct Embedder {
-    space: String,
-}
-
-impl Embedder {
-    /// The `embedding_space` of what [`Self::embed`] returns.
-    pub fn space(&self) -> &str {
-        &self.space
-    }
-
-    /// Aligns the face to the form that this network takes (112x112 by five points, for MobileFaceNet).
-    pub fn align(&self, picture: &image::RgbImage, landmarks: &crate::detect::Landmarks) -> image::RgbImage {
-        let _ = (picture, landmarks);
-        image::RgbImage::new(112, 112)
-    }
-
-    /// Embeds a batch of aligned crops, in order, in one run of the network.
-    ///
-    /// # Errors
-    /// When the runtime can't run the network.
-    pub fn embed(&mut self, crops: &[image::RgbImage]) -> Result<Vec<Embedding>, EmbedError> {
-        let _ = crops;
-        Ok(Vec::new())
-    }
-}
-
 /// Why crops could not be embedded.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbedError {
     /// The network failed to run.
     #[error("the embedding network failed to run: {0}")]
     Run(#[from] ort::Error),
+    /// The network has no such output, or one of another size.
+    #[error(
+        "the embedding network has no output {output:?} of {values} values; is this the file that the catalogue names?"
+    )]
+    Output {
+        /// The output's name in the catalogue.
+        output: String,
+        /// Its size in the catalogue.
+        values: usize,
+    },
     /// An output was all zeros or not finite.
     #[error("the embedding network answered with a vector that has no direction")]
     NoDirection,
+    /// A crop has another size than the network takes.
+    #[error("a crop of {found_px:?} px does not fit the embedding network, which takes {expected_px:?}")]
+    CropSize {
+        /// Width and height of the crop.
+        found_px: (u32, u32),
+        /// Width and height of the network's input.
+        expected_px: (u32, u32),
+    },
+}
+
+/// Runs the embedding network. Owned by one thread.
+pub struct Embedder {
+    network: Network,
+    model: EmbedderModel,
+    side_px: u32,
+    planes: Vec<f32>,
+}
+
+impl Embedder {
+    /// An embedder of an open network and its catalogue entry.
+    ///
+    /// # Errors
+    /// When the entry asks for an alignment that this version doesn't know.
+    pub fn new(network: Network, model: EmbedderModel) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            model.alignment == align::FIVE_POINT_112,
+            "the model {} wants faces aligned by {:?}, which this version of Kith does not know (it knows {:?})",
+            model.name,
+            model.alignment,
+            align::FIVE_POINT_112
+        );
+        Ok(Self {
+            network,
+            model,
+            side_px: align::FIVE_POINT_112_SIDE_PX,
+            planes: Vec::new(),
+        })
+    }
+
+    /// The catalogue's entry.
+    pub fn model(&self) -> &EmbedderModel {
+        &self.model
+    }
+
+    /// The `embedding_space` of what [`Self::embed`] returns.
+    pub fn space(&self) -> &str {
+        &self.model.embedding_space
+    }
+
+    /// Aligns the face to the form that this network takes (112x112 by five points, for MobileFaceNet). `None` when
+    /// the landmarks coincide.
+    pub fn align(&self, picture: &RgbImage, landmarks: &Landmarks) -> Option<RgbImage> {
+        align::five_point_112(picture, landmarks)
+    }
+
+    /// Embeds a batch of aligned crops, in order, in one run of the network.
+    ///
+    /// # Errors
+    /// When a crop has another size, or the runtime can't run the network.
+    pub fn embed(&mut self, crops: &[RgbImage]) -> Result<Vec<Embedding>, EmbedError> {
+        if crops.is_empty() {
+            return Ok(Vec::new());
+        }
+        let side = self.side_px as usize;
+        self.planes.resize(crops.len() * 3 * side * side, 0.0);
+        for (crop, planes) in crops.iter().zip(self.planes.chunks_exact_mut(3 * side * side)) {
+            if crop.dimensions() != (self.side_px, self.side_px) {
+                let expected_px = (self.side_px, self.side_px);
+                return Err(EmbedError::CropSize {
+                    found_px: crop.dimensions(),
+                    expected_px,
+                });
+            }
+            let (mean, scale) = (self.model.input.mean, self.model.input.scale);
+            for (channel, plane) in planes.chunks_exact_mut(side * side).enumerate() {
+                for (value, pixel) in plane.iter_mut().zip(crop.as_raw().chunks_exact(3)) {
+                    *value = (f32::from(pixel[channel]) - mean) * scale;
+                }
+            }
+        }
+        let output = &self.model.embedding;
+        let wrong = || EmbedError::Output {
+            output: output.name.clone(),
+            values: output.values,
+        };
+        self.network
+            .run([crops.len(), 3, side, side], &self.planes, |outputs| {
+                let value = outputs.get(&output.name).ok_or_else(wrong)?;
+                let (_, values) = value.try_extract_tensor::<f32>().map_err(|_| wrong())?;
+                if values.len() != crops.len() * output.values {
+                    return Err(wrong());
+                }
+                values
+                    .chunks_exact(output.values)
+                    .map(|raw| Embedding::from_raw(raw).ok_or(EmbedError::NoDirection))
+                    .collect()
+            })?
+    }
+
+    /// The time spent inside the runtime's session since the last call.
+    pub fn take_session_time(&mut self) -> Duration {
+        self.network.take_spent()
+    }
 }

@@ -4,10 +4,12 @@
 //! camera -> detect -> track -> (chosen shots) align -> embed -> identify -> verdict -> event -> publish
 //! ```
 
+pub mod align;
 pub mod commands;
 pub mod detect;
 pub mod embed;
 pub mod frame;
+pub mod model;
 pub mod networks;
 pub mod paths;
 pub mod photo;

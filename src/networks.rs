@@ -1,8 +1,16 @@
 //! The networks that a frame goes through, opened together: the detector and the embedder that the catalogue names.
 
-use crate::detect::Detector;
-use crate::embed::Embedder;
-use crate::runtime::RuntimeSettings;
+use image::RgbImage;
+
+use crate::detect::{Detector, Face, Mtcnn};
+use crate::embed::{Embedder, Embedding};
+use crate::model::{Catalogue, CatalogueError};
+use crate::paths;
+use crate::runtime::{ProviderInUse, Runtime, RuntimeSettings};
+
+/// The catalogue's names of the networks in use.
+const DETECTOR: &str = "mtcnn";
+const EMBEDDER: &str = "mobilefacenet";
 
 /// An open detector and an open embedder, owned by one thread.
 pub struct Networks {
@@ -10,8 +18,8 @@ pub struct Networks {
     pub detector: Box<dyn Detector>,
     /// Embeds aligned crops.
     pub embedder: Embedder,
-    /// What really runs them and why, such as `cpu` or `cpu (cuda: library not found)`.
-    pub provider: String,
+    /// What really runs them, and why not something better.
+    pub provider: ProviderInUse,
 }
 
 impl Networks {
@@ -19,7 +27,51 @@ impl Networks {
     ///
     /// # Errors
     /// When the library or a model is missing, does not fit the catalogue or can't run on the provider asked for.
-    pub fn open(_settings: &RuntimeSettings) -> anyhow::Result<Self> {
-        anyhow::bail!("not here yet")
+    pub fn open(settings: &RuntimeSettings) -> anyhow::Result<Self> {
+        let catalogue = Catalogue::read(&paths::models_dir(settings.models.as_deref()))?;
+        let detector = catalogue.detector(DETECTOR)?;
+        let embedder = catalogue.embedder(EMBEDDER)?;
+        let mtcnn_file = |role: &'static str| {
+            let file = detector.files.get(role).ok_or(CatalogueError::Incomplete {
+                model: DETECTOR.into(),
+                what: role,
+            })?;
+            catalogue.read_file(file)
+        };
+        let (pnet, rnet, onet) = (mtcnn_file("pnet")?, mtcnn_file("rnet")?, mtcnn_file("onet")?);
+        let embedding = catalogue.read_file(&embedder.file)?;
+        let runtime = Runtime::load(settings)?;
+        let ([pnet, rnet, onet, embedding], provider) = runtime.open(
+            settings.provider,
+            [
+                ("pnet", &pnet),
+                ("rnet", &rnet),
+                ("onet", &onet),
+                ("embedder", &embedding),
+            ],
+        )?;
+        Ok(Self {
+            detector: Box::new(Mtcnn::new([pnet, rnet, onet])),
+            embedder: Embedder::new(embedding, embedder)?,
+            provider,
+        })
+    }
+
+    /// Embeds `faces` of `picture` in one run; `None` for a face whose landmarks coincide.
+    ///
+    /// # Errors
+    /// When the runtime can't run the network.
+    pub fn embed_faces(&mut self, picture: &RgbImage, faces: &[Face]) -> anyhow::Result<Vec<Option<Embedding>>> {
+        let crops: Vec<Option<RgbImage>> = faces
+            .iter()
+            .map(|face| self.embedder.align(picture, &face.landmarks))
+            .collect();
+        let aligned: Vec<bool> = crops.iter().map(Option::is_some).collect();
+        let crops: Vec<RgbImage> = crops.into_iter().flatten().collect();
+        let mut embeddings = self.embedder.embed(&crops)?.into_iter();
+        Ok(aligned
+            .into_iter()
+            .map(|is_aligned| is_aligned.then(|| embeddings.next()).flatten())
+            .collect())
     }
 }

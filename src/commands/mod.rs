@@ -8,6 +8,7 @@ pub mod embed;
 pub mod enroll;
 pub mod identify;
 pub mod people;
+pub mod photos;
 pub mod run;
 
 use std::path::PathBuf;

@@ -67,3 +67,18 @@ pub struct Face {
     /// Where its eyes, nose and mouth are.
     pub landmarks: Landmarks,
 }
+
+/// The face that a photo is about: the largest, with a penalty of twice the squared distance from the centre of the
+/// picture, so that a passer-by at the edge has to be much larger.
+pub fn most_prominent(faces: &[Face], width_px: u32, height_px: u32) -> Option<Face> {
+    #[expect(clippy::cast_precision_loss, reason = "sides of pictures")]
+    let middle = [width_px as f32 / 2.0, height_px as f32 / 2.0];
+    let prominence = |face: &Face| {
+        let [x, y] = face.box_in_frame.centre();
+        face.box_in_frame.area() - 2.0 * ((x - middle[0]).powi(2) + (y - middle[1]).powi(2))
+    };
+    faces
+        .iter()
+        .max_by(|a, b| prominence(a).total_cmp(&prominence(b)))
+        .copied()
+}

@@ -1,9 +1,15 @@
 //! Finding faces: [`Detector`], and MTCNN behind it.
 
+mod area;
 mod face;
+mod mtcnn;
+mod nms;
 
-pub use face::{Face, FaceBox, Landmarks};
+use std::time::Duration;
+
+pub use face::{Face, FaceBox, Landmarks, most_prominent};
 use image::RgbImage;
+pub use mtcnn::Mtcnn;
 
 /// Finds faces in a picture. A trait, since small faces are the most common complaint and another detector
 /// must be able to move in.
@@ -13,6 +19,9 @@ pub trait Detector: Send {
     /// # Errors
     /// When the runtime can't run a network.
     fn detect(&mut self, picture: &RgbImage, min_face_px: u32) -> Result<Vec<Face>, DetectError>;
+
+    /// The time spent inside the runtime's sessions since the last call; the rest of a call is our own.
+    fn take_session_time(&mut self) -> Duration;
 }
 
 /// Why a picture could not be searched.
