@@ -11,6 +11,8 @@ pub(super) const IMAGE: &str = "image";
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Plan {
     pub(super) steps: Vec<Step>,
+    /// The values that the file gives, which have to stay as they are.
+    outputs: Vec<&'static str>,
 }
 
 /// A step: what it computes, from which values, and the value that it gives. Values go by their names.
@@ -130,7 +132,10 @@ impl Plan {
                 inputs,
             });
         }
-        Self { steps }
+        Self {
+            steps,
+            outputs: graph.outputs.iter().map(|output| output.name).collect(),
+        }
     }
 
     /// The place of the step that gives `value`; `None` for the image.
@@ -149,10 +154,15 @@ impl Plan {
             .collect()
     }
 
-    /// The place of the only step that reads what the step at `place` gives; `None` if there are more or none.
+    /// Whether the file gives what the step at `place` gives, so that others read it too.
+    pub(super) fn is_output(&self, place: usize) -> bool {
+        self.outputs.contains(&self.steps[place].output.as_str())
+    }
+
+    /// The place of the only one that reads what the step at `place` gives; `None` if there are more or none.
     pub(super) fn only_reader(&self, place: usize) -> Option<usize> {
         match self.readers(&self.steps[place].output).as_slice() {
-            &[reader] => Some(reader),
+            &[reader] if !self.is_output(place) => Some(reader),
             _ => None,
         }
     }
@@ -180,6 +190,74 @@ impl Step {
             output: output.into(),
             does,
             inputs: inputs.iter().map(|&input| input.to_owned()).collect(),
+        }
+    }
+}
+
+impl Convolution {
+    /// The form of a 1x1 convolution, without its weights.
+    pub(super) const POINTWISE: Self = Self {
+        weight: Tensor {
+            shape: Vec::new(),
+            values: Vec::new(),
+        },
+        bias: None,
+        stride: 1,
+        pads: Pads { before: 0, after: 0 },
+        groups: 1,
+    };
+
+    pub(super) fn is_pointwise(&self) -> bool {
+        self.weight.shape[2..] == [1, 1] && self.stride == 1 && self.groups == 1 && self.pads == Pads::default()
+    }
+
+    pub(super) fn bias_of(&self, output: usize) -> f32 {
+        self.bias.as_ref().map_or(0.0, |bias| bias[output])
+    }
+
+    /// The convolution that gives, for each pair in `outputs`, that output of this one times that factor.
+    pub(super) fn with_outputs(&self, outputs: impl Iterator<Item = (usize, f32)>) -> Self {
+        let per_output = self.weight.values.len() / self.weight.shape[0];
+        let (mut values, mut bias) = (Vec::new(), Vec::new());
+        for (output, factor) in outputs {
+            values.extend(
+                self.weight.values[output * per_output..][..per_output]
+                    .iter()
+                    .map(|value| value * factor),
+            );
+            bias.push(self.bias_of(output) * factor);
+        }
+        let mut shape = self.weight.shape.clone();
+        shape[0] = bias.len();
+        Self {
+            weight: Tensor { shape, values },
+            bias: Some(bias),
+            ..self.clone()
+        }
+    }
+
+    /// Makes the convolution, of one group, read other inputs: place `i` holds what `order[i]` held, or something of
+    /// no consequence.
+    pub(super) fn take_inputs(&mut self, order: &[Option<usize>]) {
+        let window: usize = self.weight.shape[2..].iter().product();
+        let nothing = vec![0.0; window];
+        let outputs = self.weight.values.chunks(self.weight.shape[1] * window);
+        let taken = outputs.flat_map(|output| {
+            let nothing = &nothing;
+            order
+                .iter()
+                .flat_map(move |input| input.map_or(nothing.as_slice(), |input| &output[input * window..][..window]))
+        });
+        self.weight.values = taken.copied().collect();
+        self.weight.shape[1] = order.len();
+    }
+
+    /// Makes the convolution, of one group or depthwise, read each input times a factor.
+    pub(super) fn scale_inputs(&mut self, factors: &[f32]) {
+        let window: usize = self.weight.shape[2..].iter().product();
+        // Depthwise, the outer axis is the input; otherwise it is the second one.
+        for (values, factor) in self.weight.values.chunks_mut(window).zip(factors.iter().cycle()) {
+            values.iter_mut().for_each(|value| *value *= factor);
         }
     }
 }
