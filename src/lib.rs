@@ -18,5 +18,5 @@ pub mod paths;
 pub mod photo;
 pub mod quality;
 pub mod runtime;
-pub mod verification;
 pub mod state_dir;
+pub mod verification;
