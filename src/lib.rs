@@ -5,7 +5,9 @@
 //! ```
 
 pub mod align;
+pub mod camera;
 pub mod commands;
+pub mod config;
 pub mod detect;
 pub mod embed;
 pub mod frame;
@@ -14,3 +16,4 @@ pub mod networks;
 pub mod paths;
 pub mod photo;
 pub mod runtime;
+pub mod stop;
