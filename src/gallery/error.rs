@@ -1,0 +1,128 @@
+//! What can go wrong with the gallery.
+
+use std::path::PathBuf;
+
+use rusqlite::ErrorCode;
+
+use super::name::NameError;
+use crate::state_dir::StateDirError;
+
+/// Why the gallery can't do what it was asked for. Whatever it was, nothing of it was done.
+#[derive(Debug, thiserror::Error)]
+pub enum GalleryError {
+    /// The folder can't be used.
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    /// The database file can't be made or opened.
+    #[error("can't open the gallery {path}: {source}")]
+    Unusable {
+        /// The database file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Some other program's database.
+    #[error("{path} is not a Kith gallery; move it away or name another folder with --state")]
+    Foreign {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// Written by a later Kith.
+    #[error(
+        "the gallery {path} has schema version {found}, but this Kith knows only up to {known}; \
+         use the Kith that wrote it or a newer one"
+    )]
+    NewerSchema {
+        /// The database file.
+        path: PathBuf,
+        /// The file's version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// A step of the schema failed; the old version is untouched.
+    #[error("can't bring the gallery to schema version {to}: {source}; it is still at version {from}")]
+    Migration {
+        /// The version that it has.
+        from: i64,
+        /// The version that it should get.
+        to: i64,
+        /// What failed.
+        source: Box<rusqlite_migration::Error>,
+    },
+    /// Another command is writing.
+    #[error("another command is writing to the gallery; try again when it has ended")]
+    Busy,
+    /// The disk is full or a file may not grow.
+    #[error("the disk is full (or a file may not grow any more), so nothing was changed; free space and try again")]
+    DiskFull,
+    /// The file does not hold together.
+    #[error(
+        "the gallery is damaged ({0}); move gallery.sqlite* away and bring people back with `kith people import` \
+         or `kith enroll`"
+    )]
+    Damaged(String),
+    /// Anything else that SQLite says.
+    #[error("the gallery's database failed: {0}")]
+    Sqlite(rusqlite::Error),
+    /// A name that can't be one.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// Nobody has this id or name.
+    #[error("nobody in the gallery has the id or name {0:?}; `kith people` lists them")]
+    NoSuchPerson(String),
+    /// Several people have this name.
+    #[error("{} people are called {name:?}; say which one by id: {}", ids.len(), ids.join(", "))]
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// Their ids.
+        ids: Vec<String>,
+    },
+    /// People have no vector of the active model.
+    #[error(
+        "the gallery was made with another model: {} no vector in the space {space}, and no kept crop to make one \
+         from; enrol new photos with `kith enroll ID PHOTO…` or remove them with `kith people remove ID`, \
+         or go back to the model of {}",
+        have_no(ids), stored.join(", ")
+    )]
+    OtherSpace {
+        /// The active model's space.
+        space: String,
+        /// Ids of the people without.
+        ids: Vec<String>,
+        /// The spaces that their faces have.
+        stored: Vec<String>,
+    },
+    /// An export that can't be imported.
+    #[error("line {line} of the export: {reason}; nothing was imported")]
+    Import {
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Reading or writing an export failed.
+    #[error("can't read or write the export: {0}")]
+    ExportFile(#[from] std::io::Error),
+}
+
+fn have_no(ids: &[String]) -> String {
+    let verb = if ids.len() == 1 { "has" } else { "have" };
+    format!("{} {verb}", ids.join(", "))
+}
+
+impl From<rusqlite::Error> for GalleryError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error
+            .sqlite_error()
+            .map(|failure| (failure.code, failure.extended_code))
+        {
+            Some((ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _)) => Self::Busy,
+            // A file that hits its size limit (RLIMIT_FSIZE, a quota) shows as a failed write, not as a full disk.
+            Some((ErrorCode::DiskFull, _)) | Some((_, rusqlite::ffi::SQLITE_IOERR_WRITE)) => Self::DiskFull,
+            Some((ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase, _)) => Self::Damaged(error.to_string()),
+            _ => Self::Sqlite(error),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The database's form, and how it grows from version to version.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, MAIN_DB};
+use rusqlite_migration::{M, Migrations};
+
+use super::error::GalleryError;
+use crate::state_dir;
+
+/// Marks the file as a Kith gallery (`PRAGMA application_id`): `Kith` in ASCII.
+const APPLICATION_ID: i64 = 0x4b69_7468;
+
+/// One entry per schema version, never changed once released. The checks are the last line against half a person.
+const STEPS: &[&str] = &["
+    PRAGMA application_id = 0x4b697468;
+    CREATE TABLE person (
+        person INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE CHECK (id <> '' AND id NOT GLOB '*[^a-z0-9_-]*'),
+        uid TEXT NOT NULL UNIQUE CHECK (length(uid) = 26),
+        name TEXT NOT NULL CHECK (name <> ''),
+        role TEXT CHECK (role <> '')
+    ) STRICT;
+    CREATE TABLE face (
+        face INTEGER PRIMARY KEY,
+        person INTEGER NOT NULL REFERENCES person ON DELETE CASCADE,
+        source_sha256 BLOB NOT NULL CHECK (length(source_sha256) = 32),
+        -- Little-endian f32 in pixels of the photo: left, top, right, bottom; five times x, y.
+        box BLOB NOT NULL CHECK (length(box) = 16),
+        landmarks BLOB NOT NULL CHECK (length(landmarks) = 40),
+        probability REAL NOT NULL,
+        size_px REAL NOT NULL,
+        sharpness REAL NOT NULL,
+        yaw_degrees REAL NOT NULL,
+        -- The face with a margin, as JPEG without metadata; where it lies in the photo: left, top, scale.
+        crop BLOB,
+        crop_place BLOB CHECK (length(crop_place) = 12 AND (crop IS NULL) = (crop_place IS NULL)),
+        UNIQUE (person, source_sha256)
+    ) STRICT;
+    CREATE TABLE embedding (
+        face INTEGER NOT NULL REFERENCES face ON DELETE CASCADE,
+        space TEXT NOT NULL CHECK (space <> ''),
+        -- Little-endian f32, unit length.
+        vector BLOB NOT NULL CHECK (length(vector) > 0 AND length(vector) % 4 = 0),
+        PRIMARY KEY (face, space)
+    ) STRICT;
+"];
+
+/// The steps in rusqlite_migration's form.
+pub(super) fn migrations() -> Migrations<'static> {
+    Migrations::new(STEPS.iter().map(|step| M::up(step).foreign_key_check()).collect())
+}
+
+/// The newest version that this Kith knows.
+#[expect(clippy::cast_possible_wrap, reason = "a handful of steps")]
+pub(super) fn newest_version() -> i64 {
+    STEPS.len() as i64
+}
+
+/// Where the backup from before a migration to `version` lies.
+fn backup_path(database: &Path, version: i64) -> PathBuf {
+    database.with_file_name(format!("gallery.before-v{version}.sqlite"))
+}
+
+/// The backups beside `database` that migrations left.
+pub(super) fn backups(database: &Path) -> Vec<PathBuf> {
+    let entries = database
+        .parent()
+        .and_then(|folder| fs::read_dir(folder).ok())
+        .into_iter()
+        .flatten()
+        .flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| name.starts_with("gallery.before-v") && name.ends_with(".sqlite"))
+        })
+        .collect()
+}
+
+/// Brings the database to `newest`, after a backup beside it if there is anything to lose. Two programs that start at
+/// once wait for each other at a lock on the folder, which the kernel drops when its holder dies.
+pub(super) fn migrate(
+    connection: &mut Connection,
+    database: &Path,
+    migrations: &Migrations<'_>,
+    newest: i64,
+) -> Result<(), GalleryError> {
+    if checked_version(connection, database, newest)? == newest {
+        return Ok(());
+    }
+    let unusable = |source| GalleryError::Unusable {
+        path: database.to_path_buf(),
+        source,
+    };
+    let lock = File::open(database.parent().unwrap_or(Path::new("."))).map_err(unusable)?;
+    lock.lock().map_err(unusable)?;
+    let from = checked_version(connection, database, newest)?;
+    if from == newest {
+        return Ok(());
+    }
+    if from > 0 {
+        back_up(connection, &backup_path(database, newest))?;
+    }
+    migrations
+        .to_latest(connection)
+        .map_err(|source| GalleryError::Migration {
+            from,
+            to: newest,
+            source: Box::new(source),
+        })
+}
+
+/// The file's version; an error for a file that isn't ours or is too new.
+fn checked_version(connection: &Connection, database: &Path, newest: i64) -> Result<i64, GalleryError> {
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let foreign = || GalleryError::Foreign {
+        path: database.to_path_buf(),
+    };
+    let application = number("application_id").map_err(|error| match GalleryError::from(error) {
+        GalleryError::Damaged(_) => foreign(),
+        other => other,
+    })?;
+    let version = number("user_version")?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let is_fresh = application == 0 && version == 0 && tables == 0;
+    if application != APPLICATION_ID && !is_fresh {
+        return Err(foreign());
+    }
+    if version > newest {
+        return Err(GalleryError::NewerSchema {
+            path: database.to_path_buf(),
+            found: version,
+            known: newest,
+        });
+    }
+    Ok(version)
+}
+
+/// Writes a copy under another name first, so that a backup that exists is whole.
+fn back_up(connection: &Connection, backup: &Path) -> Result<(), GalleryError> {
+    let unfinished = backup.with_extension("unfinished");
+    let unusable = |source| GalleryError::Unusable {
+        path: backup.to_path_buf(),
+        source,
+    };
+    let file = state_dir::open_private_file(&unfinished).map_err(unusable)?;
+    file.set_len(0).map_err(unusable)?;
+    connection.backup(MAIN_DB, &unfinished, None)?;
+    file.sync_all().map_err(unusable)?;
+    fs::rename(&unfinished, backup).map_err(unusable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gallery::{FILE_NAME, Gallery};
+
+    #[test]
+    fn the_steps_make_a_valid_schema() {
+        migrations().validate().unwrap();
+    }
+
+    #[test]
+    fn a_migration_leaves_a_private_backup_of_the_old_version() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Gallery::open(folder.path()).unwrap());
+        let database = folder.path().join(FILE_NAME);
+        let mut connection = Connection::open(&database).unwrap();
+        let later = Migrations::new(vec![M::up(STEPS[0]), M::up("ALTER TABLE person ADD COLUMN hat TEXT")]);
+        migrate(&mut connection, &database, &later, 2).unwrap();
+        connection
+            .query_row("SELECT count(hat) FROM person", [], |_| Ok(()))
+            .unwrap();
+
+        let backup = backup_path(&database, 2);
+        assert_eq!(backups(&database), std::slice::from_ref(&backup));
+        let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&backup).unwrap()) & 0o777;
+        assert_eq!(mode, 0o600);
+        let old = Connection::open(backup).unwrap();
+        assert_eq!(
+            old.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
+                .unwrap(),
+            1
+        );
+        drop(connection);
+
+        let refusal = Gallery::open(folder.path()).unwrap_err();
+        assert!(
+            matches!(refusal, GalleryError::NewerSchema { found: 2, known: 1, .. }),
+            "{refusal}"
+        );
+    }
+
+    #[test]
+    fn a_failed_migration_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Gallery::open(folder.path()).unwrap());
+        let database = folder.path().join(FILE_NAME);
+        let mut connection = Connection::open(&database).unwrap();
+        let broken = Migrations::new(vec![
+            M::up(STEPS[0]),
+            M::up("DROP TABLE embedding; DROP TABLE nonsense"),
+        ]);
+        let error = migrate(&mut connection, &database, &broken, 2).unwrap_err();
+        assert!(
+            matches!(error, GalleryError::Migration { from: 1, to: 2, .. }),
+            "{error}"
+        );
+        drop(connection);
+        assert!(Gallery::open(folder.path()).unwrap().people().unwrap().is_empty());
+    }
+
+    #[test]
+    fn somebody_elses_file_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join(FILE_NAME);
+        fs::write(
+            &database,
+            "dear diary, this is no database at all, but it is long enough to have a header; ".repeat(20),
+        )
+        .unwrap();
+        let before = fs::read(&database).unwrap();
+        assert!(matches!(
+            Gallery::open(folder.path()).unwrap_err(),
+            GalleryError::Foreign { .. }
+        ));
+        assert_eq!(fs::read(&database).unwrap(), before);
+
+        fs::remove_file(&database).unwrap();
+        Connection::open(&database)
+            .unwrap()
+            .execute_batch("CREATE TABLE recipe (text)")
+            .unwrap();
+        let before = fs::read(&database).unwrap();
+        assert!(matches!(
+            Gallery::open(folder.path()).unwrap_err(),
+            GalleryError::Foreign { .. }
+        ));
+        assert_eq!(fs::read(&database).unwrap(), before);
+    }
+
+    #[test]
+    fn many_programs_may_start_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| Gallery::open(folder.path()).map(drop)))
+                .collect();
+            for start in starts {
+                start.join().unwrap().unwrap();
+            }
+        });
+    }
+}

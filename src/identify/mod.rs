@@ -1,0 +1,109 @@
+//! Whose face it is: an embedding goes in, ranked people with a calibrated confidence come out, or unknown.
+
+mod calibration;
+mod matcher;
+
+use std::sync::Arc;
+
+pub use calibration::Belief;
+pub use matcher::GalleryMatcher;
+
+use crate::embed::Embedding;
+use crate::gallery::Person;
+
+/// Most people in [`Identification::ranked`].
+pub const MAX_RANKED: usize = 5;
+
+/// Names whose face an embedding is. A trait, since a trained head answers the same question in another way
+/// (`identify.by = "gallery"` or `"head:NAME"`).
+pub trait Identifier: Send {
+    /// Whose face `embedding` is; it must be of the space that the identifier was made for.
+    fn identify(&self, embedding: &Embedding) -> Identification;
+
+    /// Number of people that it can name.
+    fn people(&self) -> usize;
+}
+
+/// Somebody who may be meant, with the similarity of their best face.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// Who.
+    pub person: Arc<Person>,
+    /// Cosine similarity, -1 to 1. For explaining only: published, it would help an attacker climb.
+    pub similarity: f32,
+}
+
+/// The answer about one face.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// An enrolled person.
+    Known {
+        /// Who.
+        person: Arc<Person>,
+        /// Probability that this is right, 0 to 1.
+        confidence: f64,
+    },
+    /// None of the enrolled.
+    Unknown {
+        /// Probability that this is right, 0 to 1; 1 where nobody is enrolled.
+        confidence: f64,
+        /// The enrolled person who is nearest; `None` where nobody is enrolled.
+        similar_to: Option<SimilarTo>,
+    },
+}
+
+/// Who an unknown face resembles most.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SimilarTo {
+    /// Who.
+    pub person: Arc<Person>,
+    /// Probability that it is this person all the same, 0 to 1.
+    pub confidence: f64,
+}
+
+/// What an identifier says about one face.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Identification {
+    /// The answer.
+    pub answer: Answer,
+    /// The nearest people, best first, at most [`MAX_RANKED`]; empty where nobody is enrolled.
+    pub ranked: Vec<Candidate>,
+}
+
+impl Answer {
+    /// Probability that the answer is right, 0 to 1.
+    pub fn confidence(&self) -> f64 {
+        match self {
+            Self::Known { confidence, .. } | Self::Unknown { confidence, .. } => *confidence,
+        }
+    }
+
+    /// The person, if it is an enrolled one.
+    pub fn person(&self) -> Option<&Arc<Person>> {
+        match self {
+            Self::Known { person, .. } => Some(person),
+            Self::Unknown { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use crate::model::{Calibration, Thresholds};
+
+    /// Made up, of the size that MobileFaceNet's have.
+    pub(crate) const THRESHOLDS: Thresholds = Thresholds {
+        cosine: 0.4,
+        margin_cosine: 0.05,
+    };
+    pub(crate) const CALIBRATION: Calibration = Calibration {
+        lr_intercept: -10.0,
+        lr_slope: 30.0,
+        same_mean: 0.65,
+        same_sd: 0.12,
+        different_mean: 0.05,
+        different_sd: 0.11,
+        cosine_range: [-0.2, 0.9],
+        prior_known: 0.5,
+    };
+}
