@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc as tokio_mpsc;
 use ulid::Ulid;
 
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, two_decimals_down, ulid_text};
 use crate::frame::{CameraId, CapturedAt};
 use crate::gallery::Person;
 use crate::publish::{Saying, ToOutbox};
@@ -73,7 +73,9 @@ impl Announcer {
 
     /// Says that `track` was judged, unless its person was announced a moment ago on another track.
     pub fn judged(&self, track: &mut Track, judgement: &Judgement) {
-        let Some(shot) = track.shots.last().cloned() else { return };
+        let Some(shot) = track.shots.last().cloned() else {
+            return;
+        };
         let (kind, verdict) = match judgement {
             Judgement::Preliminary(verdict) => (EventKind::Preliminary, verdict),
             Judgement::Voted(verdict) if verdict.person.is_some() => (EventKind::Recognized, verdict),
@@ -96,7 +98,11 @@ impl Announcer {
             && !matches!(kind, EventKind::Corrected { .. })
             && !self.may_announce(person, track.id, now)
         {
-            tracing::debug!(track = %track.id, person = person.id, "was announced a moment ago");
+            tracing::debug!(
+                track = ulid_text(track.id),
+                person = person.id,
+                "was announced a moment ago"
+            );
             return;
         }
         let event = self.event(kind, track.id, &shot, verdict);
@@ -154,9 +160,9 @@ impl Announcer {
 
     fn send(&self, event: Event) {
         tracing::info!(
-            track = %event.track,
+            track = ulid_text(event.track),
             person = event.person.as_ref().map(|person| person.id.as_str()),
-            confidence = crate::event::two_decimals_down(event.confidence),
+            confidence = two_decimals_down(event.confidence),
             age_ms = event.captured_at.monotonic.elapsed().as_millis(),
             "{}",
             event.kind.name()
@@ -207,7 +213,11 @@ impl Announcer {
     /// Says which named people are seen, about once a second.
     pub fn seen(&self, tracker: &Tracker) {
         let now = Instant::now();
-        if self.seen_at.get().is_some_and(|at| now.saturating_duration_since(at) < SEEN_EVERY) {
+        if self
+            .seen_at
+            .get()
+            .is_some_and(|at| now.saturating_duration_since(at) < SEEN_EVERY)
+        {
             return;
         }
         for track in tracker.iter() {

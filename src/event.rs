@@ -149,8 +149,8 @@ impl Serialize for Event {
         map.serialize_entry("v", &VERSION)?;
         map.serialize_entry("id", &ulid_text(self.id))?;
         map.serialize_entry("event_type", self.kind.name())?;
-        map.serialize_entry("node", &self.node)?;
-        map.serialize_entry("camera", &self.camera)?;
+        map.serialize_entry("node", &*self.node)?;
+        map.serialize_entry("camera", &*self.camera)?;
         // Zones come with the tracking issue; the key is part of the contract already.
         map.serialize_entry("zones", &[(); 0])?;
         map.serialize_entry("track", &ulid_text(self.track))?;
@@ -173,7 +173,7 @@ impl Serialize for Event {
         };
         map.serialize_entry("box_frame_fraction", &rounded)?;
         map.serialize_entry("face_height_px", &self.face_height_px)?;
-        map.serialize_entry("model", &self.model)?;
+        map.serialize_entry("model", &*self.model)?;
         match &self.kind {
             EventKind::Corrected { corrects, was } => {
                 map.serialize_entry("corrects", &ulid_text(*corrects))?;

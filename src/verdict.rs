@@ -107,7 +107,11 @@ fn vote(shots: &[Shot]) -> (Verdict, f64) {
         .unwrap_or((None, 0.0));
     let share = weight / total;
     let named = winner.filter(|_| share > 0.5);
-    let confidence = shots.iter().map(|shot| weight_of(shot) * support(&shot.answer, named)).sum::<f64>() / total;
+    let confidence = shots
+        .iter()
+        .map(|shot| weight_of(shot) * support(&shot.answer, named))
+        .sum::<f64>()
+        / total;
     let verdict = Verdict {
         person: named.cloned(),
         similar_to: match (named, winner) {

@@ -8,7 +8,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
-use tokio::sync::mpsc as tokio_mpsc;
 use ulid::Ulid;
 
 use crate::announce::Announcer;
@@ -16,6 +15,7 @@ use crate::camera::{CameraState, Slot};
 use crate::detect::{Face, FaceBox, Landmarks};
 use crate::embed::Embedding;
 use crate::engine::Request;
+use crate::event::ulid_text;
 use crate::frame::{CameraId, Frame};
 use crate::identify::Identifier;
 use crate::publish::Saying;
@@ -68,8 +68,6 @@ pub struct Watcher {
     pub identifier: SharedIdentifier,
     /// The way to the networks.
     pub engine: SyncSender<Request>,
-    /// The way to the subscribers.
-    pub say: tokio_mpsc::Sender<Saying>,
     /// Makes events of verdicts.
     pub announcer: Announcer,
 }
@@ -257,7 +255,7 @@ impl Watch {
         let mut of = id;
         if track.shots.is_somebody_else(&taken, &embedding) {
             if let Some(before) = self.tracker.split(id, taken.captured_at) {
-                tracing::debug!(track = %id, "somebody else is there now");
+                tracing::debug!(track = ulid_text(id), "somebody else is there now");
                 self.end(vec![before]);
             }
             // The new track stands where the old one stood.
@@ -306,10 +304,20 @@ impl Watch {
 fn with_margin(frame: &RgbImage, face: &FaceBox) -> RgbImage {
     let (width, height) = frame.dimensions();
     let margin = 0.5 * face.width().max(face.height());
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the frame before")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to the frame before"
+    )]
     let within = |value: f32, side: u32| value.round().clamp(0.0, side as f32) as u32;
     let (left, top) = (within(face.left - margin, width), within(face.top - margin, height));
     let (right, bottom) = (within(face.right + margin, width), within(face.bottom + margin, height));
-    image::imageops::crop_imm(frame, left, top, right.saturating_sub(left).max(1), bottom.saturating_sub(top).max(1))
-        .to_image()
+    image::imageops::crop_imm(
+        frame,
+        left,
+        top,
+        right.saturating_sub(left).max(1),
+        bottom.saturating_sub(top).max(1),
+    )
+    .to_image()
 }

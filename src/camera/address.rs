@@ -183,8 +183,18 @@ mod tests {
     #[test]
     fn only_listed_schemes_are_opened() {
         for refused in [
-            "exec:rm", "pipe:0", "concat:a|b", "tcp://h:1", "udp://h:1", "data:text", "lavfi:testsrc", "clip.mp4",
-            "", "FILE:clip.mp4", "ftp://h/x", "subfile,,start,0,end,1,,:/etc/passwd",
+            "exec:rm",
+            "pipe:0",
+            "concat:a|b",
+            "tcp://h:1",
+            "udp://h:1",
+            "data:text",
+            "lavfi:testsrc",
+            "clip.mp4",
+            "",
+            "FILE:clip.mp4",
+            "ftp://h/x",
+            "subfile,,start,0,end,1,,:/etc/passwd",
         ] {
             let error = parse(refused).expect_err(refused);
             assert!(error.to_string().contains("rtsp://"), "{refused}: {error}");
@@ -200,7 +210,10 @@ mod tests {
     #[test]
     fn a_file_named_like_a_protocol_stays_a_file() {
         assert_eq!(parse("file:pipe:0"), Ok(Address::File("/etc/kith/pipe:0".into())));
-        assert_eq!(parse("file:http://x/y"), Ok(Address::File("/etc/kith/http://x/y".into())));
+        assert_eq!(
+            parse("file:http://x/y"),
+            Ok(Address::File("/etc/kith/http://x/y".into()))
+        );
     }
 
     #[test]
@@ -208,7 +221,9 @@ mod tests {
         let password = Secret::new("p@ss:/w#rd".to_owned());
         let address = parse("rtsp://cam:554/live?token=abc").and_then(|a| a.with_login(Some("admin"), Some(&password)));
         let address = address.expect("a good address");
-        let Address::Rtsp(url) = &address else { panic!("{address}") };
+        let Address::Rtsp(url) = &address else {
+            panic!("{address}")
+        };
         for line in [
             address.to_string(),
             format!("{address:?}"),

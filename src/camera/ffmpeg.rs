@@ -187,7 +187,10 @@ struct Decoder {
 }
 
 impl Decoder {
-    #[expect(unsafe_code, reason = "pre_exec is the only way to have the child die with us, however we die")]
+    #[expect(
+        unsafe_code,
+        reason = "pre_exec is the only way to have the child die with us, however we die"
+    )]
     fn start(settings: &CameraSettings) -> Result<(Self, ChildStdout), CameraError> {
         let mut command = Command::new("ffmpeg");
         command
@@ -297,7 +300,9 @@ fn arguments(settings: &CameraSettings) -> Vec<OsString> {
         }
         Address::Http(url) => {
             // Motion JPEG carries no times.
-            all.extend(words("-use_wallclock_as_timestamps 1 -fflags nobuffer -probesize 32768"));
+            all.extend(words(
+                "-use_wallclock_as_timestamps 1 -fflags nobuffer -probesize 32768",
+            ));
             all.extend(words("-format_whitelist mpjpeg,mjpeg,jpeg_pipe"));
             all.extend(words(match url.scheme() {
                 "https" => "-protocol_whitelist https,tls,tcp",

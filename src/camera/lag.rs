@@ -84,7 +84,13 @@ mod tests {
 
     #[test]
     fn wild_times_do_no_harm() {
-        let wild = [(0.0, f64::NAN), (0.1, f64::INFINITY), (0.2, -1e300), (0.3, 1e300), (0.4, 0.0)];
+        let wild = [
+            (0.0, f64::NAN),
+            (0.1, f64::INFINITY),
+            (0.2, -1e300),
+            (0.3, 1e300),
+            (0.4, 0.0),
+        ];
         assert_eq!(lags(&wild).len(), 5);
     }
 }

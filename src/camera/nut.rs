@@ -339,8 +339,7 @@ impl<R: Read> NutReader<R> {
         if let Some(stream) = &mut self.stream {
             let ticks = u128::from(coded / bases) * u128::from(from.0) * u128::from(stream.time_base.1)
                 / (u128::from(from.1) * u128::from(stream.time_base.0));
-            stream.last_pts =
-                i64::try_from(ticks).map_err(|_| NutError::Malformed("a sync point out of all time"))?;
+            stream.last_pts = i64::try_from(ticks).map_err(|_| NutError::Malformed("a sync point out of all time"))?;
         }
         Ok(())
     }
@@ -355,8 +354,16 @@ impl<R: Read> NutReader<R> {
         if flags & CODED != 0 {
             flags ^= varint(input)?;
         }
-        let stream_id = if flags & STREAM_ID != 0 { varint(input)? } else { code.stream };
-        let coded_pts = if flags & CODED_PTS != 0 { Some(varint(input)?) } else { None };
+        let stream_id = if flags & STREAM_ID != 0 {
+            varint(input)?
+        } else {
+            code.stream
+        };
+        let coded_pts = if flags & CODED_PTS != 0 {
+            Some(varint(input)?)
+        } else {
+            None
+        };
         let size_msb = if flags & SIZE_MSB != 0 { varint(input)? } else { 0 };
         if flags & MATCH_TIME != 0 {
             signed(input)?;
@@ -364,7 +371,11 @@ impl<R: Read> NutReader<R> {
         if flags & HEADER_IDX != 0 {
             varint(input)?;
         }
-        let reserved = if flags & RESERVED != 0 { varint(input)? } else { code.reserved };
+        let reserved = if flags & RESERVED != 0 {
+            varint(input)?
+        } else {
+            code.reserved
+        };
         if reserved > 64 {
             return Err(NutError::Malformed("too many reserved fields"));
         }
@@ -390,7 +401,10 @@ impl<R: Read> NutReader<R> {
             Some(coded) => full_pts(stream, coded)?,
             None => stream.last_pts.saturating_add(code.pts_delta),
         };
-        #[expect(clippy::cast_precision_loss, reason = "seconds as f64 are exact to far below a millisecond")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "seconds as f64 are exact to far below a millisecond"
+        )]
         let seconds = stream.last_pts as f64 * stream.time_base.0 as f64 / stream.time_base.1 as f64;
         self.input.read_exact(pixels)?;
         Ok(seconds)

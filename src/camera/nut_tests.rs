@@ -9,7 +9,17 @@ use super::*;
 fn from_ffmpeg(size: &str, frames: u32) -> Vec<u8> {
     let made = Command::new("ffmpeg")
         .args(["-v", "error", "-f", "lavfi", "-i", &format!("testsrc=s={size}:r=10")])
-        .args(["-frames:v", &frames.to_string(), "-pix_fmt", "rgb24", "-c:v", "rawvideo", "-f", "nut", "pipe:1"])
+        .args([
+            "-frames:v",
+            &frames.to_string(),
+            "-pix_fmt",
+            "rgb24",
+            "-c:v",
+            "rawvideo",
+            "-f",
+            "nut",
+            "pipe:1",
+        ])
         .output()
         .expect("ffmpeg is missing; `cargo xtask test` sets it up");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -42,7 +52,16 @@ fn pictures_and_times_of_ffmpeg_are_read() {
     let mut pixels = vec![0; shape.bytes()];
     reader.read_picture(&mut pixels).unwrap();
     let raw = Command::new("ffmpeg")
-        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc=s=64x48:r=10", "-frames:v", "1"])
+        .args([
+            "-v",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc=s=64x48:r=10",
+            "-frames:v",
+            "1",
+        ])
         .args(["-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"])
         .output()
         .unwrap();
@@ -68,12 +87,21 @@ fn a_picture_of_another_length_is_a_changed_size() {
     let other = from_ffmpeg("32x16", 1);
     // The second stream's first frame begins after its sync point, as a frame of the first stream would.
     let frame_at = |bytes: &[u8]| {
-        let sync = bytes.windows(8).position(|window| window == SYNCPOINT.to_be_bytes()).unwrap();
+        let sync = bytes
+            .windows(8)
+            .position(|window| window == SYNCPOINT.to_be_bytes())
+            .unwrap();
         sync + 9 + usize::from(bytes[sync + 8])
     };
     bytes.truncate(frame_at(&bytes));
     bytes.extend_from_slice(&other[frame_at(&other)..]);
-    assert!(matches!(read_all(&bytes), Err(NutError::SizeChanged { expected: 768, got: 1536 })));
+    assert!(matches!(
+        read_all(&bytes),
+        Err(NutError::SizeChanged {
+            expected: 768,
+            got: 1536
+        })
+    ));
 }
 
 proptest! {

@@ -68,8 +68,8 @@ impl Reader {
         while !self.stop.is_set() {
             let began = Instant::now();
             let before = sequence;
-            let end = (self.opener)()
-                .and_then(|mut source| self.read(source.as_mut(), &mut sequence, frame_ready, changed));
+            let end =
+                (self.opener)().and_then(|mut source| self.read(source.as_mut(), &mut sequence, frame_ready, changed));
             match end {
                 Ok(()) => {
                     tracing::info!(frames = sequence, "the camera came to its end");

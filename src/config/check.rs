@@ -107,7 +107,10 @@ fn number(kind: &ValueKind, from_environment: bool) -> Option<f64> {
     match kind {
         ValueKind::Float(number) => Some(*number),
         ValueKind::String(text) if from_environment => text.trim().parse().ok(),
-        #[expect(clippy::cast_precision_loss, reason = "such large numbers are out of every range anyway")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "such large numbers are out of every range anyway"
+        )]
         other => whole(other, false).map(|number| number as f64),
     }
 }

@@ -199,7 +199,10 @@ fn broker(text: &str) -> Result<(String, u16, bool), String> {
 
 fn cameras(raw: Vec<raw::Camera>, folder: &Path, mistakes: &mut Vec<Mistake>) -> Vec<CameraSettings> {
     if raw.is_empty() && !mistakes.iter().any(|mistake| mistake.key.starts_with("camera")) {
-        mistakes.push(Mistake::new("camera", "there is none; write a [[camera]] with id and url"));
+        mistakes.push(Mistake::new(
+            "camera",
+            "there is none; write a [[camera]] with id and url",
+        ));
     }
     let mut seen = HashSet::new();
     let mut cameras = Vec::new();

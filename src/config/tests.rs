@@ -10,11 +10,16 @@ fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<Settings, Confi
     let file = folder.path().join("kith.toml");
     fs::write(&file, text).unwrap();
     fs::write(folder.path().join("secret"), "hunter2\n").unwrap();
-    let variables: HashMap<String, String> =
-        environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let variables: HashMap<String, String> = environment
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
     load_with(
         &file,
-        config::Environment::with_prefix("KITH").prefix_separator("__").separator("__").source(Some(variables)),
+        config::Environment::with_prefix("KITH")
+            .prefix_separator("__")
+            .separator("__")
+            .source(Some(variables)),
     )
 }
 
@@ -44,8 +49,17 @@ fn all_mistakes_are_reported_at_once() {
     );
     let keys: Vec<&str> = found.iter().map(|(key, _)| key.as_str()).collect();
     for key in [
-        "anounce_again_s", "mqtt.url", "mqtt.keep_alive_s", "mqtt.user", "verdict.min_shots", "runtime.provider",
-        "camera[0].id", "camera[0].url", "camera[1].url", "camera[1].min_face_px", "camera[1].fps",
+        "anounce_again_s",
+        "mqtt.url",
+        "mqtt.keep_alive_s",
+        "mqtt.user",
+        "verdict.min_shots",
+        "runtime.provider",
+        "camera[0].id",
+        "camera[0].url",
+        "camera[1].url",
+        "camera[1].min_face_px",
+        "camera[1].fps",
     ] {
         assert!(keys.contains(&key), "{key} is not among {found:#?}");
     }
@@ -67,10 +81,17 @@ fn two_cameras_of_one_name_are_a_mistake() {
 fn the_environment_wins_over_the_file() {
     let settings = load_text(
         SMALLEST,
-        &[("KITH__MQTT__URL", "mqtts://broker"), ("KITH__VERDICT__MIN_SHOTS", "5"), ("KITH__PUBLISH__FACES", "true")],
+        &[
+            ("KITH__MQTT__URL", "mqtts://broker"),
+            ("KITH__VERDICT__MIN_SHOTS", "5"),
+            ("KITH__PUBLISH__FACES", "true"),
+        ],
     )
     .unwrap();
-    assert_eq!((settings.mqtt.host.as_str(), settings.mqtt.port, settings.mqtt.tls), ("broker", 8883, true));
+    assert_eq!(
+        (settings.mqtt.host.as_str(), settings.mqtt.port, settings.mqtt.tls),
+        ("broker", 8883, true)
+    );
     assert_eq!((settings.min_shots, settings.publish_faces), (5, true));
     assert!(load_text(SMALLEST, &[("KITH__VERDICT__MIN_SHOTS", "many")]).is_err());
     assert!(load_text(SMALLEST, &[("KITH__MQTT__HOST", "x")]).is_err());
@@ -84,11 +105,17 @@ fn passwords_come_from_files_and_are_never_shown() {
     );
     let with = with.replace("file:clip.mp4", "rtsp://cam/live");
     let settings = load_text(&with, &[]).unwrap();
-    assert_eq!(settings.mqtt.login.as_ref().unwrap().1.as_ref().unwrap().expose(), "hunter2");
+    assert_eq!(
+        settings.mqtt.login.as_ref().unwrap().1.as_ref().unwrap().expose(),
+        "hunter2"
+    );
     assert!(!format!("{settings:?}").contains("hunter2"));
     let inside = SMALLEST.replace("mqtt://127", "mqtt://me:hunter2@127");
     assert!(mistakes(&inside)[0].1.contains("mqtt.password_file"));
-    let lost = SMALLEST.replace("[[camera]]\n", "username = \"a\"\npassword_file = \"nowhere\"\n[[camera]]\n");
+    let lost = SMALLEST.replace(
+        "[[camera]]\n",
+        "username = \"a\"\npassword_file = \"nowhere\"\n[[camera]]\n",
+    );
     assert_eq!(mistakes(&lost)[0].0, "mqtt.password_file");
 }
 
@@ -97,7 +124,10 @@ fn what_is_no_toml_or_no_file_is_said_clearly() {
     let error = load_text("[mqtt\nurl = 3", &[]).unwrap_err().to_string();
     assert!(error.contains("kith.toml"), "{error}");
     let error = load(Path::new("/nowhere/kith.toml")).unwrap_err().to_string();
-    assert!(error.contains("/nowhere/kith.toml") && error.contains("No such file"), "{error}");
+    assert!(
+        error.contains("/nowhere/kith.toml") && error.contains("No such file"),
+        "{error}"
+    );
 }
 
 /// Every key of the table reaches the settings: a file with all of them is read without a mistake.
@@ -107,7 +137,11 @@ fn the_example_file_is_valid() {
     // Commented lines that look like keys are examples too.
     let all: String = example
         .lines()
-        .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ") || rest.starts_with('[')).unwrap_or(line))
+        .map(|line| {
+            line.strip_prefix("# ")
+                .filter(|rest| rest.contains(" = ") || rest.starts_with('['))
+                .unwrap_or(line)
+        })
         .map(|line| format!("{line}\n"))
         .collect();
     for (name, text) in [("as it is", example), ("with every key", &all)] {
@@ -120,7 +154,12 @@ fn the_example_file_is_valid() {
     for table in keys::TOP {
         if let keys::Kind::Table(keys) | keys::Kind::Tables(keys) = table.kind {
             for key in keys {
-                assert!(all.contains(&format!("\n{} = ", key.name)), "{}.{} has no example", table.name, key.name);
+                assert!(
+                    all.contains(&format!("\n{} = ", key.name)),
+                    "{}.{} has no example",
+                    table.name,
+                    key.name
+                );
             }
         }
     }

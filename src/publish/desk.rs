@@ -15,13 +15,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use super::Saying;
 use super::link::LinkEvent;
 use super::outbox::{FromOutbox, ToOutbox};
 use super::presence::{Presence, Sighting};
 use super::states::{self, Info, StatsSource};
 use super::topics::Topics;
-use super::Saying;
-use crate::event::Event;
+use crate::event::{Event, ulid_text};
 use crate::frame::CameraId;
 use crate::gallery::Person;
 
@@ -104,6 +104,9 @@ struct Work {
     /// Whether there may be rows that were not read.
     log_more: bool,
     acknowledged: VecDeque<i64>,
+    /// At the farewell: whether the outbox was asked whether it has said all, and whether it has.
+    flush_asked: bool,
+    outbox_flushed: bool,
     presence: Presence,
     enrolled: HashMap<String, Person>,
     cameras_online: BTreeMap<CameraId, bool>,
@@ -137,6 +140,8 @@ impl Desk {
             log_asked: false,
             log_more: true,
             acknowledged: VecDeque::new(),
+            flush_asked: false,
+            outbox_flushed: false,
             presence,
             enrolled: HashMap::new(),
             cameras_online,
@@ -155,17 +160,21 @@ impl Work {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.send_what_waits();
-            if let Farewell::Until(deadline) = *self.desk.farewell.borrow()
-                && (self.all_is_said() || Instant::now() >= deadline)
-            {
-                break;
+            let farewell = *self.desk.farewell.borrow();
+            if let Farewell::Until(deadline) = farewell {
+                if !self.flush_asked {
+                    self.flush_asked = self.desk.to_outbox.try_send(ToOutbox::Flush).is_ok();
+                }
+                if self.all_is_said() || Instant::now() >= deadline {
+                    break;
+                }
             }
             tokio::select! {
                 Some(saying) = self.desk.sayings.recv() => self.hear(saying),
                 Some(answer) = self.desk.from_outbox.recv() => self.outbox_said(answer),
                 Some(event) = link.recv() => self.link_changed(event),
                 Some(Ok((connection, sent, outcome))) = self.underway.join_next() => {
-                    self.answered(connection, sent, outcome);
+                    self.answered(connection, &sent, outcome);
                 }
                 Ok(()) = self.desk.farewell.changed() => {}
                 _ = tick.tick() => self.look_at_the_clock(),
@@ -300,7 +309,7 @@ impl Work {
                     self.log.push_back((number, json));
                 }
             }
-            FromOutbox::Closed => {}
+            FromOutbox::Flushed => self.outbox_flushed = true,
         }
     }
 
@@ -323,16 +332,16 @@ impl Work {
         };
     }
 
-    fn answered(&mut self, connection: u64, sent: Sent, outcome: Result<(), PublishNoticeError>) {
+    fn answered(&mut self, connection: u64, sent: &Sent, outcome: Result<(), PublishNoticeError>) {
         // An acknowledgement counts whenever it was given; that there was none says something about this connection
         // only.
-        if let (Sent::Log(number), Ok(())) = (&sent, &outcome) {
+        if let (Sent::Log(number), Ok(())) = (sent, &outcome) {
             self.acknowledged.push_back(*number);
         }
         if connection != self.connection {
             return;
         }
-        match &sent {
+        match sent {
             Sent::Event => {
                 self.events_sent.pop_front();
             }
@@ -356,7 +365,12 @@ impl Work {
             self.stats_at = now + STATS_EVERY;
             let payload = self.desk.stats.json().to_string();
             let options = PublishOptions::at_most_once().retained();
-            self.publish(Sent::Other, &self.desk.topics.node("stats"), payload.into_bytes(), options);
+            self.publish(
+                Sent::Other,
+                &self.desk.topics.node("stats"),
+                payload.into_bytes(),
+                options,
+            );
         }
     }
 
@@ -391,7 +405,9 @@ impl Work {
             self.states_underway += usize::from(self.online_said);
         }
         while self.log_underway < LOG_WINDOW && self.underway.len() < WINDOW {
-            let Some((number, json)) = self.log.pop_front() else { break };
+            let Some((number, json)) = self.log.pop_front() else {
+                break;
+            };
             let topic = self.desk.topics.node("log");
             let options = PublishOptions::at_least_once();
             if self.publish(Sent::Log(number), &topic, json.clone().into_bytes(), options) {
@@ -417,7 +433,10 @@ impl Work {
             let left = event.life_left(now);
             if left < LEAST_LIFE {
                 self.too_old += 1;
-                tracing::warn!(track = %event.track, "an event grew too old for `event`; it is in the log only");
+                tracing::warn!(
+                    track = ulid_text(event.track),
+                    "an event grew too old for `event`; it is in the log only"
+                );
                 self.fresh.pop_front();
                 continue;
             }
@@ -471,6 +490,7 @@ impl Work {
             && !self.log_more
             && !self.log_asked
             && self.acknowledged.is_empty()
+            && self.outbox_flushed
             && self.desk.sayings.is_empty()
             && self.desk.from_outbox.is_empty()
     }

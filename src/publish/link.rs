@@ -38,7 +38,11 @@ pub fn options(settings: &MqttSettings, node: &str, topics: &Topics) -> anyhow::
     let mut options = MqttOptions::new(id, Broker::tcp(settings.host.clone(), settings.port));
     if settings.tls {
         let tls = match &settings.authority_pem {
-            Some(pem) => TlsConfiguration::simple(pem.clone()),
+            Some(pem) => TlsConfiguration::Simple {
+                ca: pem.clone(),
+                alpn: None,
+                client_auth: None,
+            },
             None => TlsConfiguration::try_default_rustls()?,
         };
         options.set_transport(Transport::tls_with_config(tls));
@@ -88,7 +92,10 @@ pub async fn link(options: MqttOptions, events: mpsc::Sender<LinkEvent>) {
                 }
             }
             Err(error) => {
-                tracing::warn!(error = in_words(&error), "can't connect to the broker; events wait in the outbox");
+                tracing::warn!(
+                    error = in_words(&error),
+                    "can't connect to the broker; events wait in the outbox"
+                );
             }
         }
         tokio::time::sleep(pause.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
@@ -148,9 +155,9 @@ pub async fn check_broker(options: MqttOptions) -> Result<(), String> {
 /// What went wrong, for people.
 fn in_words(error: &ConnectionError) -> String {
     match error {
-        ConnectionError::ConnectionRefused(ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized) => {
-            "the broker refuses the user or the password; look at mqtt.username and mqtt.password_file".to_owned()
-        }
+        ConnectionError::ConnectionRefused(
+            ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
+        ) => "the broker refuses the user or the password; look at mqtt.username and mqtt.password_file".to_owned(),
         ConnectionError::ConnectionRefused(
             ConnectReturnCode::RefusedProtocolVersion | ConnectReturnCode::UnsupportedProtocolVersion,
         ) => "the broker does not speak MQTT 5".to_owned(),

@@ -47,6 +47,8 @@ pub enum ToOutbox {
         /// At most so many.
         limit: usize,
     },
+    /// Say when all before this is done.
+    Flush,
     /// Close the database when all before this is done.
     Close,
 }
@@ -63,8 +65,8 @@ pub enum FromOutbox {
     },
     /// Rows, in order, each with its number and its JSON.
     Rows(Vec<(i64, String)>),
-    /// The database is closed.
-    Closed,
+    /// All before [`ToOutbox::Flush`] is done, and was said.
+    Flushed,
 }
 
 /// Why there is no outbox.
@@ -144,9 +146,10 @@ impl Outbox {
             "CREATE TABLE event (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, at_ms INTEGER NOT NULL, \
              json TEXT NOT NULL) STRICT;",
         )]);
-        schema
-            .to_latest(&mut database)
-            .map_err(|source| OutboxError::Schema { path: path.clone(), source })?;
+        schema.to_latest(&mut database).map_err(|source| OutboxError::Schema {
+            path: path.clone(),
+            source,
+        })?;
         let outbox = Self {
             database,
             depth: Depth::default(),
@@ -182,7 +185,7 @@ impl Outbox {
             let mut events = Vec::new();
             let mut acknowledged = Vec::new();
             let mut read = None;
-            let mut close = false;
+            let (mut flush, mut close) = (false, false);
             // What waits is committed together: each commit waits for the disk.
             let waiting = std::iter::once(first).chain(std::iter::from_fn(|| messages.try_recv().ok()));
             for message in waiting.take(BATCH) {
@@ -193,6 +196,7 @@ impl Outbox {
                     }
                     ToOutbox::Acknowledged(number) => acknowledged.push(number),
                     ToOutbox::Read { after, limit } => read = Some((after, limit)),
+                    ToOutbox::Flush => flush = true,
                     ToOutbox::Close => close = true,
                 }
             }
@@ -216,12 +220,13 @@ impl Outbox {
                 });
                 let _ = answers.blocking_send(FromOutbox::Rows(rows));
             }
+            if flush {
+                let _ = answers.blocking_send(FromOutbox::Flushed);
+            }
             if close {
-                break;
+                return;
             }
         }
-        drop(self.database);
-        let _ = answers.blocking_send(FromOutbox::Closed);
     }
 
     /// Writes events and forgets what was acknowledged, all or nothing.
@@ -267,7 +272,9 @@ impl Outbox {
     }
 
     fn count(&self) -> rusqlite::Result<()> {
-        let rows: i64 = self.database.query_row("SELECT count(*) FROM event", [], |row| row.get(0))?;
+        let rows: i64 = self
+            .database
+            .query_row("SELECT count(*) FROM event", [], |row| row.get(0))?;
         self.depth.0.0.store(rows.unsigned_abs(), Ordering::Relaxed);
         Ok(())
     }

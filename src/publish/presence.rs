@@ -121,7 +121,7 @@ mod tests {
             person: Arc::new(Person {
                 id: id.to_owned(),
                 uid: Ulid::generate(),
-                name: Name::new(id).unwrap(),
+                name: Name::parse(id).unwrap(),
                 role: None,
             }),
             camera: "door".into(),

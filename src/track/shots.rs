@@ -55,7 +55,11 @@ impl ShotTaken {
             captured_at,
             score,
             box_frame_fraction: fraction(&face.box_in_frame, width, height),
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a face's height in pixels")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a face's height in pixels"
+            )]
             face_height_px: face.box_in_frame.height().round().max(0.0) as u32,
             picture: None,
         }
@@ -116,7 +120,11 @@ impl Shots {
     /// taken.
     pub fn take(&mut self, quality: &Quality, min_shots: usize, now: Instant) -> bool {
         let score = quality.score();
-        let worst = self.kept.iter().map(|kept| kept.taken.score).fold(f32::INFINITY, f32::min);
+        let worst = self
+            .kept
+            .iter()
+            .map(|kept| kept.taken.score)
+            .fold(f32::INFINITY, f32::min);
         let wanted = self.kept.len() + self.waited_for < WANTED.max(min_shots)
             || score > worst * BETTER
             || self.since_last(now).is_none_or(|since| since >= LOOK_AGAIN);
@@ -147,7 +155,10 @@ impl Shots {
         let trusted = |score: f32| score >= TRUSTED_SCORE;
         trusted(taken.score)
             && self.kept.iter().any(|kept| trusted(kept.taken.score))
-            && self.kept.iter().all(|kept| kept.embedding.cosine(embedding) < SOMEBODY_ELSE_COSINE)
+            && self
+                .kept
+                .iter()
+                .all(|kept| kept.embedding.cosine(embedding) < SOMEBODY_ELSE_COSINE)
     }
 
     /// Keeps a shot, in place of the worst one if there are enough.

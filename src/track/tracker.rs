@@ -63,7 +63,10 @@ impl Track {
     }
 
     fn see(&mut self, face: Face, at: CapturedAt) {
-        let passed_s = at.monotonic.saturating_duration_since(self.last.monotonic).as_secs_f32();
+        let passed_s = at
+            .monotonic
+            .saturating_duration_since(self.last.monotonic)
+            .as_secs_f32();
         if passed_s > 0.0 {
             let (from, to) = (self.face.box_in_frame.centre(), face.box_in_frame.centre());
             for axis in 0..2 {
@@ -90,7 +93,9 @@ impl Tracker {
         for (t, track) in self.tracks.iter().enumerate() {
             let expected = track.expected(at.monotonic);
             for (f, face) in faces.iter().enumerate() {
-                let iou = expected.iou(&face.box_in_frame).max(track.face.box_in_frame.iou(&face.box_in_frame));
+                let iou = expected
+                    .iou(&face.box_in_frame)
+                    .max(track.face.box_in_frame.iou(&face.box_in_frame));
                 if iou >= LEAST_IOU {
                     pairs.push((iou, t, f));
                 }
@@ -112,7 +117,9 @@ impl Tracker {
     /// Takes out the tracks that have not been seen for a while at `now`.
     pub fn take_lost(&mut self, now: Instant) -> Vec<Track> {
         self.tracks
-            .extract_if(.., |track| now.saturating_duration_since(track.last.monotonic) > LOST_AFTER)
+            .extract_if(.., |track| {
+                now.saturating_duration_since(track.last.monotonic) > LOST_AFTER
+            })
             .collect()
     }
 
