@@ -29,4 +29,5 @@ pub mod state_dir;
 pub mod stop;
 pub mod track;
 pub mod verdict;
+pub mod verification;
 pub mod watcher;

@@ -88,8 +88,8 @@ fn check_size(width: u32, height: u32) -> Result<(), PhotoError> {
     Ok(())
 }
 
-/// JPEG through zune-jpeg in strict mode: what the `image` crate decodes leniently, with grey where data is missing,
-/// is refused here.
+/// JPEG in two steps: zune-jpeg in strict mode says whether the file is whole (libjpeg and the `image` crate give out
+/// grey where data is missing), then libjpeg decodes it, since the reference detections were made from its pixels.
 fn decode_jpeg(bytes: &[u8]) -> Result<(DynamicImage, Orientation), PhotoError> {
     let damaged = |reason: String| PhotoError::Damaged { format: "JPEG", reason };
     let options = DecoderOptions::default()
@@ -97,19 +97,37 @@ fn decode_jpeg(bytes: &[u8]) -> Result<(DynamicImage, Orientation), PhotoError> 
         .set_max_width(usize::from(u16::MAX))
         .set_max_height(usize::from(u16::MAX))
         .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(|error| damaged(error.to_string()))?;
-    let info = decoder.info().ok_or_else(|| damaged("no frame header".into()))?;
+    let mut strict = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    strict.decode_headers().map_err(|error| damaged(error.to_string()))?;
+    let info = strict.info().ok_or_else(|| damaged("no frame header".into()))?;
     let (width, height) = (u32::from(info.width), u32::from(info.height));
     check_size(width, height)?;
-    let pixels = decoder.decode().map_err(|error| damaged(error.to_string()))?;
-    let orientation = decoder
+    let strictly = strict.decode().map_err(|error| damaged(error.to_string()))?;
+    let orientation = strict
         .exif()
         .and_then(|exif| Orientation::from_exif_chunk(exif))
         .unwrap_or(Orientation::NoTransforms);
+    let pixels = match strict.input_colorspace() {
+        // libjpeg does not convert these to RGB.
+        Some(ColorSpace::CMYK | ColorSpace::YCCK) => strictly,
+        _ => libjpeg_pixels(bytes).map_err(damaged)?,
+    };
     let picture =
         RgbImage::from_raw(width, height, pixels).ok_or_else(|| damaged("fewer pixels than announced".into()))?;
     Ok((DynamicImage::ImageRgb8(picture), orientation))
+}
+
+/// The RGB pixels of a JPEG, as libjpeg decodes them.
+fn libjpeg_pixels(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    // libjpeg reports errors by unwinding (without the panic hook), so that they have to be caught here.
+    std::panic::catch_unwind(|| -> std::io::Result<Vec<u8>> {
+        let mut started = mozjpeg::Decompress::new_mem(bytes)?.rgb()?;
+        let pixels: Vec<[u8; 3]> = started.read_scanlines()?;
+        started.finish()?;
+        Ok(pixels.into_flattened())
+    })
+    .map_err(|_| "libjpeg gave up".to_string())?
+    .map_err(|error| error.to_string())
 }
 
 fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orientation), PhotoError> {

@@ -165,7 +165,9 @@ impl Runtime {
                 Err((_, error)) => passed_over.push((provider, first_line(&error.to_string()))),
             }
         }
-        if let (Provider::Tensorrt | Provider::Cuda, Some((provider, reason))) = (wish, passed_over.pop()) {
+        if matches!(wish, Provider::Tensorrt | Provider::Cuda)
+            && let Some((provider, reason)) = passed_over.pop()
+        {
             return Err(RuntimeError::Provider { provider, reason });
         }
         let opened = self

@@ -1,1 +1,16 @@
-fn main() {}
+//! The command `kith-export`; see [`kith_export::commands`].
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use kith_export::commands::{Cli, run};
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kith-export: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

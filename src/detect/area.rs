@@ -9,7 +9,7 @@ use std::ops::Range;
 use image::RgbImage;
 
 /// A rectangle of whole pixels inside a picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Area {
     pub(super) left: usize,
     pub(super) top: usize,

@@ -4,6 +4,7 @@
 //! constants and the order of roundings are those of facenet-pytorch 2.6, whose weights these are, so that the faces
 //! come out equal.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use image::RgbImage;
@@ -97,23 +98,22 @@ impl Mtcnn {
     fn refine(&mut self, picture: &RgbImage, candidates: &[Candidate]) -> Result<Vec<Candidate>, DetectError> {
         let mut refined = Vec::new();
         for batch in candidates.chunks(BATCH) {
-            let inside = self.cut(picture, batch, RNET_SIDE_PX);
-            let shape = [inside.len(), 3, RNET_SIDE_PX, RNET_SIDE_PX];
-            if inside.is_empty() {
+            let cut = self.cut(picture, batch, RNET_SIDE_PX);
+            let crops = cut.shape[0];
+            if cut.boxes.is_empty() {
                 continue;
             }
             self.rnet
-                .run(shape, &self.crops, |outputs| -> Result<(), DetectError> {
-                    let probability = output(outputs, "rnet", "probability")?;
-                    let regression = output(outputs, "rnet", "regression")?;
-                    for ((face_box, &probability), regression) in
-                        inside.iter().zip(probability).zip(regression.as_chunks().0)
-                    {
+                .run(cut.shape, &self.crops, |outputs| -> Result<(), DetectError> {
+                    let probability = output(outputs, "rnet", "probability", crops)?;
+                    let regression = output(outputs, "rnet", "regression", 4 * crops)?.as_chunks::<4>().0;
+                    for &(face_box, crop) in &cut.boxes {
+                        let probability = probability[crop];
                         if probability > THRESHOLDS[1] {
                             refined.push(Candidate {
-                                face_box: *face_box,
+                                face_box,
                                 probability,
-                                regression: *regression,
+                                regression: regression[crop],
                             });
                         }
                     }
@@ -135,29 +135,28 @@ impl Mtcnn {
     fn finish(&mut self, picture: &RgbImage, candidates: &[Candidate]) -> Result<Vec<Face>, DetectError> {
         let mut faces = Vec::new();
         for batch in candidates.chunks(BATCH) {
-            let inside = self.cut(picture, batch, ONET_SIDE_PX);
-            let shape = [inside.len(), 3, ONET_SIDE_PX, ONET_SIDE_PX];
-            if inside.is_empty() {
+            let cut = self.cut(picture, batch, ONET_SIDE_PX);
+            let crops = cut.shape[0];
+            if cut.boxes.is_empty() {
                 continue;
             }
             self.onet
-                .run(shape, &self.crops, |outputs| -> Result<(), DetectError> {
-                    let probability = output(outputs, "onet", "probability")?;
-                    let regression = output(outputs, "onet", "regression")?.as_chunks::<4>().0;
-                    let landmarks = output(outputs, "onet", "landmarks")?.as_chunks::<10>().0;
-                    for (((face_box, &probability), regression), landmarks) in
-                        inside.iter().zip(probability).zip(regression).zip(landmarks)
-                    {
+                .run(cut.shape, &self.crops, |outputs| -> Result<(), DetectError> {
+                    let probability = output(outputs, "onet", "probability", crops)?;
+                    let regression = output(outputs, "onet", "regression", 4 * crops)?.as_chunks::<4>().0;
+                    let landmarks = output(outputs, "onet", "landmarks", 10 * crops)?.as_chunks::<10>().0;
+                    for &(face_box, crop) in &cut.boxes {
+                        let probability = probability[crop];
                         if probability > THRESHOLDS[2] {
                             let candidate = Candidate {
-                                face_box: *face_box,
+                                face_box,
                                 probability,
-                                regression: *regression,
+                                regression: regression[crop],
                             };
                             faces.push(Face {
                                 box_in_frame: candidate.moved(1.0),
                                 probability,
-                                landmarks: landmarks_in_frame(face_box, landmarks),
+                                landmarks: landmarks_in_frame(&face_box, &landmarks[crop]),
                             });
                         }
                     }
@@ -174,23 +173,46 @@ impl Mtcnn {
         Ok(faces)
     }
 
-    /// Fills `self.crops` with the candidates' parts of the picture, shrunk to squares of `side` pixels, and returns
-    /// the boxes that have such a part.
-    fn cut(&mut self, picture: &RgbImage, candidates: &[Candidate], side: usize) -> Vec<FaceBox> {
-        let (boxes, areas): (Vec<FaceBox>, Vec<Area>) = candidates
+    /// Fills `self.crops` with the candidates' parts of the picture, shrunk to squares of `side` pixels.
+    ///
+    /// Boxes that reach beyond the picture often have the same part of it. Such a part is cut and run once: it saves
+    /// time, and the candidates come out equally probable to the last bit, on which the choice among them hangs.
+    fn cut(&mut self, picture: &RgbImage, candidates: &[Candidate], side: usize) -> Cut {
+        let mut areas = Vec::with_capacity(candidates.len());
+        let mut index_of = HashMap::with_capacity(candidates.len());
+        let boxes = candidates
             .iter()
-            .filter_map(|candidate| Some((candidate.face_box, inside(&candidate.face_box, picture)?)))
-            .unzip();
+            .filter_map(|candidate| {
+                let area = inside(&candidate.face_box, picture)?;
+                let index = *index_of.entry(area).or_insert_with(|| {
+                    areas.push(area);
+                    areas.len() - 1
+                });
+                Some((candidate.face_box, index))
+            })
+            .collect();
         let cells = side * side;
-        self.crops.resize(areas.len() * 3 * cells, 0.0);
+        let crops = areas.len();
+        self.crops.resize(crops * 3 * cells, 0.0);
         self.crops
             .par_chunks_mut(3 * cells)
             .zip(areas)
             .for_each_init(Scratch::default, |scratch, (crop, area)| {
                 shrink_rows(picture, area, (side, side), 0..side, planes(crop, cells), scratch);
             });
-        boxes
+        Cut {
+            boxes,
+            shape: [crops, 3, side, side],
+        }
     }
+}
+
+/// Candidates on their way through R-Net or O-Net.
+struct Cut {
+    /// The boxes that have a part inside the picture, with the index of its crop.
+    boxes: Vec<(FaceBox, usize)>,
+    /// Of the batch of crops.
+    shape: [usize; 4],
 }
 
 impl Detector for Mtcnn {
@@ -260,8 +282,13 @@ fn scales(width: usize, height: usize, min_face_px: u32) -> impl Iterator<Item =
 )]
 fn proposals(outputs: &SessionOutputs<'_>, scale: f64) -> Result<Vec<Candidate>, DetectError> {
     let (shape, probability) = output_with_shape(outputs, "pnet", "probability")?;
-    let regression = output(outputs, "pnet", "regression")?;
-    let (cells, columns) = (probability.len(), usize::try_from(shape[3]).unwrap_or(0).max(1));
+    let cells = probability.len();
+    let regression = output(outputs, "pnet", "regression", 4 * cells)?;
+    let columns = shape
+        .last()
+        .and_then(|&columns| usize::try_from(columns).ok())
+        .unwrap_or(0)
+        .max(1);
     let scale = scale as f32;
     let mut candidates = Vec::new();
     for (index, &probability) in probability.iter().enumerate() {
@@ -354,12 +381,19 @@ fn planes(values: &mut [f32], cells: usize) -> [&mut [f32]; 3] {
     [red, green, &mut blue[..cells]]
 }
 
+/// The values of an output, which must be `count` in number.
 fn output<'a>(
     outputs: &'a SessionOutputs<'_>,
     network: &'static str,
     output: &'static str,
+    count: usize,
 ) -> Result<&'a [f32], DetectError> {
-    Ok(output_with_shape(outputs, network, output)?.1)
+    let (_, values) = output_with_shape(outputs, network, output)?;
+    if values.len() == count {
+        Ok(values)
+    } else {
+        Err(DetectError::Output { network, output })
+    }
 }
 
 fn output_with_shape<'a>(

@@ -26,8 +26,12 @@ impl Overlap {
     }
 }
 
-/// Keeps of `items` those that no more probable one overlaps by more than `threshold`; most probable first.
+/// Keeps of `items` those that no more probable one overlaps by more than `threshold`; most probable first. Of equally
+/// probable ones the first counts as more probable, in MTCNN's last step the last one: so do the reference's sorts.
 pub(super) fn suppress<T>(items: &mut Vec<T>, threshold: f32, overlap: Overlap, view: impl Fn(&T) -> (FaceBox, f32)) {
+    if overlap == Overlap::SmallerInclusive {
+        items.reverse();
+    }
     items.sort_by(|a, b| view(b).1.total_cmp(&view(a).1));
     let mut kept: Vec<FaceBox> = Vec::new();
     items.retain(|item| {

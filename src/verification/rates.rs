@@ -1,0 +1,89 @@
+//! True accept rate at a false accept rate, from all pairs of photos.
+
+use super::{Estimate, LabelledPhoto, bootstrap_by_person, similarity};
+
+/// The similarities of all pairs of photos, sorted downwards, with whose they are.
+#[derive(Debug)]
+pub struct AllPairs {
+    /// Of one person.
+    pub same: Vec<(f32, u32)>,
+    /// Of two people.
+    pub different: Vec<(f32, [u32; 2])>,
+    people: usize,
+}
+
+impl AllPairs {
+    /// Compares every photo with every other one.
+    pub fn of(photos: &[LabelledPhoto], people: usize) -> Self {
+        let (mut same, mut different) = (Vec::new(), Vec::new());
+        let index = |photo: &LabelledPhoto| u32::try_from(photo.person).unwrap_or(u32::MAX);
+        for (position, a) in photos.iter().enumerate() {
+            for b in &photos[position + 1..] {
+                if a.person == b.person {
+                    same.push((similarity(a, b), index(a)));
+                } else {
+                    different.push((similarity(a, b), [index(a), index(b)]));
+                }
+            }
+        }
+        same.sort_by(|a, b| b.0.total_cmp(&a.0));
+        different.sort_by(|a, b| b.0.total_cmp(&a.0));
+        Self {
+            same,
+            different,
+            people,
+        }
+    }
+
+    /// The similarity that the share `false_accept_rate` of the pairs of different people reaches.
+    pub fn threshold_at(&self, false_accept_rate: f64) -> f32 {
+        self.threshold_drawn(false_accept_rate, &vec![1; self.people])
+    }
+
+    /// The share of pairs of one person that reach the similarity which `false_accept_rate` of the pairs of different
+    /// people reach; in a resample both are those of the people drawn.
+    pub fn true_accept_rate_at(&self, false_accept_rate: f64, resamples: usize, seed: u64) -> Estimate {
+        bootstrap_by_person(self.people, resamples, seed, |drawn| {
+            let threshold = self.threshold_drawn(false_accept_rate, drawn);
+            let weight = |pair: &&(f32, u32)| f64::from(drawn[pair.1 as usize]);
+            let total: f64 = self.same.iter().map(|pair| weight(&pair)).sum();
+            let accepted: f64 = self
+                .same
+                .iter()
+                .take_while(|pair| pair.0 > threshold)
+                .map(|pair| weight(&pair))
+                .sum();
+            accepted / total
+        })
+    }
+
+    fn threshold_drawn(&self, false_accept_rate: f64, drawn: &[u32]) -> f32 {
+        let weight = |people: &[u32; 2]| f64::from(drawn[people[0] as usize]) * f64::from(drawn[people[1] as usize]);
+        let total: f64 = self.different.iter().map(|(_, people)| weight(people)).sum();
+        let mut accepted = 0.0;
+        for (similarity, people) in &self.different {
+            accepted += weight(people);
+            if accepted > false_accept_rate * total {
+                return *similarity;
+            }
+        }
+        -1.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_threshold_lets_the_stated_share_pass() {
+        let pairs = AllPairs {
+            same: vec![(0.9, 0), (0.5, 1), (0.05, 2), (0.04, 3)],
+            different: (0..1000_u16).rev().map(|i| (f32::from(i) / 2000.0, [0, 1])).collect(),
+            people: 4,
+        };
+        // 1 % of 1000 pairs may pass: those above 989/2000.
+        assert!((pairs.threshold_at(0.01) - 989.0 / 2000.0).abs() < 1e-6);
+        assert!((pairs.true_accept_rate_at(0.01, 0, 1).value - 0.5).abs() < 1e-9);
+    }
+}
