@@ -317,11 +317,13 @@ fn arguments(settings: &CameraSettings) -> Vec<OsString> {
         "select='isnan(prev_selected_t)+isnan(t)+lt(t,prev_selected_t)+gt(floor(t*{rate}),floor(prev_selected_t*{rate}))'"
     );
     all.extend(["-map".into(), "0:v:0".into(), "-vf".into(), choose.into()]);
-    // Without autoscale a change of resolution shows in the pictures' length instead of in bent faces. A change that
-    // keeps the number of pixels (a camera turned on its side) can't be told apart so.
-    all.extend(words(
-        "-autoscale 0 -c:v rawvideo -pix_fmt rgb24 -flush_packets 1 -f nut pipe:1",
-    ));
+    if !settings.address.ends() {
+        // So a change of resolution shows in the pictures' length, and the child is started anew, instead of in bent
+        // faces. A change that keeps the number of pixels (a camera turned on its side) can't be told apart so. A file
+        // would begin again and again.
+        all.extend(words("-autoscale 0"));
+    }
+    all.extend(words("-c:v rawvideo -pix_fmt rgb24 -flush_packets 1 -f nut pipe:1"));
     all
 }
 

@@ -69,12 +69,12 @@ fn pictures_and_times_of_ffmpeg_are_read() {
 }
 
 #[test]
-fn a_truncated_stream_is_an_error_or_an_end_but_no_picture_more() {
+fn a_truncated_stream_is_an_error_or_an_earlier_end() {
     let bytes = from_ffmpeg("16x16", 3);
-    let whole = read_all(&bytes).unwrap().1.len();
+    let whole = read_all(&bytes).unwrap().1;
     for end in 0..bytes.len() {
         match read_all(&bytes[..end]) {
-            Ok((_, times)) => assert!(times.len() < whole, "cut at {end}"),
+            Ok((_, times)) => assert!(whole.starts_with(&times), "cut at {end}"),
             Err(NutError::Pipe(error)) => assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "cut at {end}"),
             Err(other) => panic!("cut at {end}: {other}"),
         }

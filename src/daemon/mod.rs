@@ -110,16 +110,17 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         tracing::warn!("nobody is enrolled, so everybody is unknown; add people with `kith enroll NAME PHOTO…`");
     }
     let identifier: SharedIdentifier = Arc::new(RwLock::new(Arc::new(matcher) as Arc<dyn Identifier + Sync>));
+    // In this order: once `info` is there, the node is `online`.
+    let everybody: Vec<_> = people.into_iter().map(|summary| summary.person).collect();
+    let enrolled = everybody.len();
+    publishing.say(Saying::Enrolled(everybody));
     publishing.say(Saying::Info(Box::new(Info {
-        provider: Some(facts.provider.clone()),
+        provider: facts.provider.clone(),
         models: models(settings)?,
         cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
-        people: people.len(),
+        people: enrolled,
         started,
     })));
-    publishing.say(Saying::Enrolled(
-        people.into_iter().map(|summary| summary.person).collect(),
-    ));
     let gallery_thread = gallery_watch::start(
         gallery,
         &facts,

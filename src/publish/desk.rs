@@ -399,7 +399,8 @@ impl Work {
                 break;
             }
         }
-        if !self.online_said && self.unsent.is_empty() && self.states_underway == 0 {
+        // Until the networks are open nobody is recognised, so the node isn't there yet.
+        if self.info.is_some() && !self.online_said && self.unsent.is_empty() && self.states_underway == 0 {
             let topic = self.desk.topics.node("status");
             self.online_said = self.publish(Sent::Online, &topic, b"online".to_vec(), retained());
             self.states_underway += usize::from(self.online_said);

@@ -17,8 +17,8 @@ use crate::gallery::Person;
 /// What the node says about itself.
 #[derive(Debug, Clone)]
 pub struct Info {
-    /// What really runs the networks and why; `None` until they are open.
-    pub provider: Option<String>,
+    /// What really runs the networks and why.
+    pub provider: String,
     /// The networks in use.
     pub models: Vec<ModelInfo>,
     /// The cameras.
