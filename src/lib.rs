@@ -7,6 +7,7 @@
 pub mod align;
 pub mod commands;
 pub mod detect;
+pub mod draw;
 pub mod embed;
 pub mod enrolment;
 pub mod frame;
@@ -18,5 +19,5 @@ pub mod paths;
 pub mod photo;
 pub mod quality;
 pub mod runtime;
-pub mod verification;
 pub mod state_dir;
+pub mod verification;

@@ -39,7 +39,9 @@ const MIN_FACE_PX: u32 = 20;
 
 /// The arguments of `kith calibrate`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: kith calibrate --lfw lfw-dev --folds tests/lfw-dev-folds.txt --catalogue onnx/models.toml")]
+#[command(
+    after_help = "Example: kith calibrate --lfw lfw-dev --folds tests/lfw-dev-folds.txt --catalogue onnx/models.toml"
+)]
 pub struct Args {
     /// Folder with images/NAME/NAME_0001.jpg and pairsDevTest.txt, as Labeled Faces in the Wild has them
     #[arg(long, value_name = "DIR")]
@@ -117,7 +119,10 @@ impl Lfw {
         let mut people: Vec<String> = Vec::new();
         let mut photos = Vec::new();
         for path in paths {
-            let name = path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+            let name = path
+                .parent()
+                .and_then(Path::file_name)
+                .map(|name| name.to_string_lossy().into_owned());
             let name = name.with_context(|| format!("{} is in no person's folder", path.display()))?;
             if people.last() != Some(&name) {
                 people.push(name);
@@ -125,12 +130,20 @@ impl Lfw {
             photos.push((path, people.len() - 1));
         }
         ensure!(!photos.is_empty(), "no photos in {}", images.display());
-        let index: HashMap<&Path, usize> =
-            photos.iter().enumerate().map(|(index, (path, _))| (path.as_path(), index)).collect();
+        let index: HashMap<&Path, usize> = photos
+            .iter()
+            .enumerate()
+            .map(|(index, (path, _))| (path.as_path(), index))
+            .collect();
         let photo = |name: &str, number: &str| -> anyhow::Result<usize> {
-            let number: u32 = number.parse().with_context(|| format!("{number:?} is no photo number"))?;
+            let number: u32 = number
+                .parse()
+                .with_context(|| format!("{number:?} is no photo number"))?;
             let path = images.join(name).join(format!("{name}_{number:04}.jpg"));
-            index.get(path.as_path()).copied().with_context(|| format!("there is no {}", path.display()))
+            index
+                .get(path.as_path())
+                .copied()
+                .with_context(|| format!("there is no {}", path.display()))
         };
         let fold_of = read_folds(folds_file)?;
         let pairs_file = folder.join("pairsDevTest.txt");
@@ -144,23 +157,42 @@ impl Lfw {
                 _ => bail!("{}: can't read the pair {line:?}", pairs_file.display()),
             };
             let fold = |name: &str| {
-                fold_of.get(name).copied().with_context(|| format!("{name} is in no fold of {}", folds_file.display()))
+                fold_of
+                    .get(name)
+                    .copied()
+                    .with_context(|| format!("{name} is in no fold of {}", folds_file.display()))
             };
             let of_first = fold(first.0)?;
-            ensure!(of_first == fold(second.0)?, "the people of the pair {line:?} are in two folds");
+            ensure!(
+                of_first == fold(second.0)?,
+                "the people of the pair {line:?} are in two folds"
+            );
             pairs.push(([photo(first.0, first.1)?, photo(second.0, second.1)?], of_first));
         }
         let folds = fold_of.values().max().map_or(0, |last| last + 1);
-        Ok(Self { people, photos, pairs, folds })
+        Ok(Self {
+            people,
+            photos,
+            pairs,
+            folds,
+        })
     }
 }
 
 fn read_folds(file: &Path) -> anyhow::Result<HashMap<String, usize>> {
     let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
     let mut fold_of = HashMap::new();
-    for (fold, line) in text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()).enumerate() {
+    for (fold, line) in text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
+        .enumerate()
+    {
         for name in line.split_whitespace() {
-            ensure!(fold_of.insert(name.to_string(), fold).is_none(), "{name} is twice in {}", file.display());
+            ensure!(
+                fold_of.insert(name.to_string(), fold).is_none(),
+                "{name} is twice in {}",
+                file.display()
+            );
         }
     }
     Ok(fold_of)
@@ -208,9 +240,8 @@ fn measure(set: &Lfw, photos: &[LabelledPhoto], space: &str) -> anyhow::Result<R
         })
         .into();
     // The error is measured on people that the fit has not seen: the even ones fit, the odd ones are visitors.
-    let half = |odd: usize| -> Vec<LabelledPhoto> {
-        photos.iter().filter(|photo| photo.person % 2 == odd).cloned().collect()
-    };
+    let half =
+        |odd: usize| -> Vec<LabelledPhoto> { photos.iter().filter(|photo| photo.person % 2 == odd).cloned().collect() };
     let fitted = fit_to(&AllPairs::of(&half(0), people));
     let visitors = half(1);
     let calibration_errors = [1, 5, 50]
@@ -240,7 +271,13 @@ fn measure(set: &Lfw, photos: &[LabelledPhoto], space: &str) -> anyhow::Result<R
 fn fit_to(pairs: &AllPairs) -> (Thresholds, Calibration) {
     #[expect(clippy::cast_possible_truncation, reason = "a few digits")]
     let cosine = to_places(f64::from(pairs.threshold_at(FALSE_ACCEPT_RATE)), 3) as f32;
-    (Thresholds { cosine, margin_cosine: MARGIN_COSINE }, fit::calibration(pairs))
+    (
+        Thresholds {
+            cosine,
+            margin_cosine: MARGIN_COSINE,
+        },
+        fit::calibration(pairs),
+    )
 }
 
 /// Least distance to the runner-up. Chosen, not fitted: among 50 enrolled it turns most of the few wrong names into
@@ -252,25 +289,39 @@ fn say((thresholds, calibration): (Thresholds, Calibration), gallery: &[&Embeddi
     let numbered = |(index, face): (usize, &&Embedding)| {
         let id = index.to_string();
         let name = Name::parse(&id).ok()?;
-        let person = Person { id, uid: Ulid::nil(), name, role: None };
-        Some(Vectors { person, faces: vec![(*face).clone()] })
+        let person = Person {
+            id,
+            uid: Ulid::nil(),
+            name,
+            role: None,
+        };
+        Some(Vectors {
+            person,
+            faces: vec![(*face).clone()],
+        })
     };
     let everybody = gallery.iter().enumerate().filter_map(numbered).collect();
     let matcher = GalleryMatcher::new(everybody, thresholds, calibration);
     let answer = matcher.identify(probe).answer;
-    Said { person: answer.person().and_then(|person| person.id.parse().ok()), confidence: answer.confidence() }
+    Said {
+        person: answer.person().and_then(|person| person.id.parse().ok()),
+        confidence: answer.confidence(),
+    }
 }
 
 /// Puts the figures into the catalogue's entry of the embedder, and keeps its comments.
 fn write(catalogue: &Path, model: &str, report: &Report) -> anyhow::Result<()> {
     let text = fs::read_to_string(catalogue).with_context(|| catalogue.display().to_string())?;
-    let mut document: toml_edit::DocumentMut =
-        text.parse().with_context(|| format!("{} is no TOML", catalogue.display()))?;
+    let mut document: toml_edit::DocumentMut = text
+        .parse()
+        .with_context(|| format!("{} is no TOML", catalogue.display()))?;
     let entry = document
         .get_mut("model")
         .and_then(toml_edit::Item::as_array_of_tables_mut)
         .and_then(|models| {
-            models.iter_mut().find(|entry| entry.get("name").and_then(toml_edit::Item::as_str) == Some(model))
+            models
+                .iter_mut()
+                .find(|entry| entry.get("name").and_then(toml_edit::Item::as_str) == Some(model))
         })
         .with_context(|| format!("{} has no model {model}", catalogue.display()))?;
     let mut thresholds = toml_edit::InlineTable::new();
@@ -291,7 +342,10 @@ fn write(catalogue: &Path, model: &str, report: &Report) -> anyhow::Result<()> {
     ] {
         calibration.insert(key, value.into());
     }
-    calibration.insert("cosine_range", toml_edit::Value::Array(c.cosine_range.into_iter().collect()));
+    calibration.insert(
+        "cosine_range",
+        toml_edit::Value::Array(c.cosine_range.into_iter().collect()),
+    );
     entry["calibration"] = toml_edit::value(calibration);
     let mut accuracy = toml_edit::InlineTable::new();
     accuracy.insert("pairs", to_places(report.pairs_accuracy.value, 4).into());
@@ -302,10 +356,14 @@ fn write(catalogue: &Path, model: &str, report: &Report) -> anyhow::Result<()> {
     );
     accuracy.insert("how", how.into());
     entry["accuracy"] = toml_edit::value(accuracy);
-    let folder = catalogue.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = catalogue
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).with_context(|| folder.display().to_string())?;
     std::io::Write::write_all(&mut file, document.to_string().as_bytes())?;
-    file.persist(catalogue).with_context(|| catalogue.display().to_string())?;
+    file.persist(catalogue)
+        .with_context(|| catalogue.display().to_string())?;
     Ok(())
 }
 
@@ -316,25 +374,49 @@ impl Report {
             format!("{value:.2} % ({low:.2} to {high:.2})")
         };
         println!("{}", self.embedding_space);
-        println!("{} photos of {} people, {} without a face found\n", self.photos, self.people, self.photos_without_face);
-        println!("{} pairs, ten folds of disjoint people: {} right", self.pairs, percent(&self.pairs_accuracy));
-        println!("\n{:>18} {:>10}  true accept rate (95 % by person)", "false accept rate", "cosine");
+        println!(
+            "{} photos of {} people, {} without a face found\n",
+            self.photos, self.people, self.photos_without_face
+        );
+        println!(
+            "{} pairs, ten folds of disjoint people: {} right",
+            self.pairs,
+            percent(&self.pairs_accuracy)
+        );
+        println!(
+            "\n{:>18} {:>10}  true accept rate (95 % by person)",
+            "false accept rate", "cosine"
+        );
         for rate in &self.true_accept_rates {
             let at = percent(&rate.true_accept_rate);
             println!("{:>18e} {:>10.3}  {at}", rate.false_accept_rate, rate.threshold_cosine);
         }
         let c = &self.calibration;
-        println!("\nthreshold {:.3}, margin {:.3}", self.thresholds.cosine, self.thresholds.margin_cosine);
-        println!("log likelihood ratio {:.2} + {:.2} s, prior {}", c.lr_intercept, c.lr_slope, c.prior_known);
+        println!(
+            "\nthreshold {:.3}, margin {:.3}",
+            self.thresholds.cosine, self.thresholds.margin_cosine
+        );
+        println!(
+            "log likelihood ratio {:.2} + {:.2} s, prior {}",
+            c.lr_intercept, c.lr_slope, c.prior_known
+        );
         println!(
             "\n{:>8} {:>18} {:>8} {:>16} {:>12} {:>15}",
             "enrolled", "calibration error", "right", "strangers named", "known named", "known misnamed"
         );
         for error in &self.calibration_errors {
-            let [calibration, right, strangers, known, wrong] =
-                [error.expected_error, error.right, error.strangers_named, error.known_named, error.known_misnamed]
-                    .map(|share| format!("{:.2} %", share * 100.0));
-            println!("{:>8} {calibration:>18} {right:>8} {strangers:>16} {known:>12} {wrong:>15}", error.enrolled);
+            let [calibration, right, strangers, known, wrong] = [
+                error.expected_error,
+                error.right,
+                error.strangers_named,
+                error.known_named,
+                error.known_misnamed,
+            ]
+            .map(|share| format!("{:.2} %", share * 100.0));
+            println!(
+                "{:>8} {calibration:>18} {right:>8} {strangers:>16} {known:>12} {wrong:>15}",
+                error.enrolled
+            );
         }
     }
 }

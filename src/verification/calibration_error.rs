@@ -111,8 +111,11 @@ pub fn measure(
     }
     let share = |part: u32, whole: u32| f64::from(part) / f64::from(whole.max(1));
     #[expect(clippy::cast_precision_loss, reason = "a number of visits")]
-    let expected_error =
-        bins.iter().map(|(_, confidence, right)| (f64::from(*right) - confidence).abs()).sum::<f64>() / visits as f64;
+    let expected_error = bins
+        .iter()
+        .map(|(_, confidence, right)| (f64::from(*right) - confidence).abs())
+        .sum::<f64>()
+        / visits as f64;
     Some(CalibrationError {
         enrolled,
         visits,
@@ -135,26 +138,41 @@ mod tests {
                 let mut raw = vec![0.0; 40];
                 raw[index / 2] = 1.0;
                 raw[(index / 2 + 1) % 40] = if index % 2 == 0 { 0.1 } else { -0.1 };
-                LabelledPhoto { person: index / 2, embedding: Embedding::from_raw(&raw) }
+                LabelledPhoto {
+                    person: index / 2,
+                    embedding: Embedding::from_raw(&raw),
+                }
             })
             .collect()
     }
 
     fn nearest(gallery: &[&Embedding], probe: &Embedding, confidence: f64) -> Said {
         let best = (0..gallery.len()).max_by(|a, b| probe.cosine(gallery[*a]).total_cmp(&probe.cosine(gallery[*b])));
-        Said { person: best.filter(|best| probe.cosine(gallery[*best]) > 0.5), confidence }
+        Said {
+            person: best.filter(|best| probe.cosine(gallery[*best]) > 0.5),
+            confidence,
+        }
     }
 
     #[test]
     fn a_perfect_identifier_that_is_sure_has_no_error_and_one_that_doubts_has() {
         let sure = measure(&photos(), 5, 500, 0.5, 1, |gallery, probe| nearest(gallery, probe, 1.0)).unwrap();
-        assert!(sure.expected_error < 1e-9 && sure.right > 0.999 && sure.strangers_named == 0.0, "{sure:?}");
+        assert!(
+            sure.expected_error < 1e-9 && sure.right > 0.999 && sure.strangers_named == 0.0,
+            "{sure:?}"
+        );
         let doubting = measure(&photos(), 5, 500, 0.5, 1, |gallery, probe| nearest(gallery, probe, 0.7)).unwrap();
         assert!((doubting.expected_error - 0.3).abs() < 1e-6, "{doubting:?}");
     }
 
     #[test]
     fn too_few_people_are_no_measurement() {
-        assert!(measure(&photos(), 40, 10, 0.5, 1, |_, _| Said { person: None, confidence: 1.0 }).is_none());
+        assert!(
+            measure(&photos(), 40, 10, 0.5, 1, |_, _| Said {
+                person: None,
+                confidence: 1.0
+            })
+            .is_none()
+        );
     }
 }

@@ -10,8 +10,18 @@ pub const PRIOR_KNOWN: f64 = 0.5;
 /// regression with both classes weighing the same (so that the log odds are the log likelihood ratio), and the two
 /// distributions by mean and standard deviation. Pairs with a photo without a face are left out.
 pub fn calibration(pairs: &AllPairs) -> Calibration {
-    let same: Vec<f64> = pairs.same.iter().map(|(s, _)| f64::from(*s)).filter(|s| *s > -1.0).collect();
-    let different: Vec<f64> = pairs.different.iter().map(|(s, _)| f64::from(*s)).filter(|s| *s > -1.0).collect();
+    let same: Vec<f64> = pairs
+        .same
+        .iter()
+        .map(|(s, _)| f64::from(*s))
+        .filter(|s| *s > -1.0)
+        .collect();
+    let different: Vec<f64> = pairs
+        .different
+        .iter()
+        .map(|(s, _)| f64::from(*s))
+        .filter(|s| *s > -1.0)
+        .collect();
     let (lr_intercept, lr_slope) = balanced_logistic_regression(&same, &different);
     let (same_mean, same_sd) = mean_and_sd(&same);
     let (different_mean, different_sd) = mean_and_sd(&different);
@@ -39,7 +49,10 @@ pub fn to_places(value: f64, places: i32) -> f64 {
 fn mean_and_sd(values: &[f64]) -> (f64, f64) {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
-    (mean, (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt())
+    (
+        mean,
+        (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt(),
+    )
 }
 
 /// Intercept and slope of the log odds, by Newton's method on the weighted likelihood.
@@ -66,7 +79,10 @@ fn balanced_logistic_regression(positive: &[f64], negative: &[f64]) -> (f64, f64
         if determinant <= f64::EPSILON {
             break;
         }
-        let (step_a, step_b) = ((h_bb * g_a - h_ab * g_b) / determinant, (h_aa * g_b - h_ab * g_a) / determinant);
+        let (step_a, step_b) = (
+            (h_bb * g_a - h_ab * g_b) / determinant,
+            (h_aa * g_b - h_ab * g_a) / determinant,
+        );
         a += step_a;
         b += step_b;
         if step_a.abs() + step_b.abs() < 1e-10 {

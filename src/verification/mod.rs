@@ -64,5 +64,9 @@ pub fn bootstrap_by_person(
         .collect();
     values.sort_by(f64::total_cmp);
     let at = |per_mille: usize| values.get(values.len() * per_mille / 1000).copied().unwrap_or(value);
-    Estimate { value, low: at(25), high: at(975) }
+    Estimate {
+        value,
+        low: at(25),
+        high: at(975),
+    }
 }

@@ -38,8 +38,11 @@ pub fn accuracy(pairs: &[Pair], folds: usize, people: usize, resamples: usize, s
             let threshold = best_threshold(&trained);
             let total: f64 = tested.iter().map(|(_, weight)| weight).sum();
             if total > 0.0 {
-                let right: f64 =
-                    tested.iter().filter(|(pair, _)| pair.is_right(threshold)).map(|(_, weight)| weight).sum();
+                let right: f64 = tested
+                    .iter()
+                    .filter(|(pair, _)| pair.is_right(threshold))
+                    .map(|(_, weight)| weight)
+                    .sum();
                 sum += right / total;
                 counted += 1.0;
             }
@@ -53,7 +56,11 @@ fn best_threshold(pairs: &[(Pair, f64)]) -> f32 {
     let mut sorted = pairs.to_vec();
     sorted.sort_by(|a, b| b.0.similarity.total_cmp(&a.0.similarity));
     // From "nobody is the same" downwards: each step accepts one more pair.
-    let mut right: f64 = sorted.iter().filter(|(pair, _)| !pair.is_same()).map(|(_, weight)| weight).sum();
+    let mut right: f64 = sorted
+        .iter()
+        .filter(|(pair, _)| !pair.is_same())
+        .map(|(_, weight)| weight)
+        .sum();
     let (mut best, mut threshold) = (right, 1.0_f32);
     for (index, (pair, weight)) in sorted.iter().enumerate() {
         right += if pair.is_same() { *weight } else { -weight };
@@ -75,8 +82,16 @@ mod tests {
         let mut pairs: Vec<Pair> = (0..40)
             .map(|index| {
                 let same = index % 2 == 0;
-                let people = if same { [index, index] } else { [index, (index + 4) % 40] };
-                Pair { people, similarity: if same { 0.7 } else { 0.1 }, fold: index % 10 }
+                let people = if same {
+                    [index, index]
+                } else {
+                    [index, (index + 4) % 40]
+                };
+                Pair {
+                    people,
+                    similarity: if same { 0.7 } else { 0.1 },
+                    fold: index % 10,
+                }
             })
             .collect();
         let all = accuracy(&pairs, 10, 40, 20, 1);

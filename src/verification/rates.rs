@@ -28,7 +28,11 @@ impl AllPairs {
         }
         same.sort_by(|a, b| b.0.total_cmp(&a.0));
         different.sort_by(|a, b| b.0.total_cmp(&a.0));
-        Self { same, different, people }
+        Self {
+            same,
+            different,
+            people,
+        }
     }
 
     /// The similarity that the share `false_accept_rate` of the pairs of different people reaches.
@@ -43,7 +47,12 @@ impl AllPairs {
             let threshold = self.threshold_drawn(false_accept_rate, drawn);
             let weight = |pair: &&(f32, u32)| f64::from(drawn[pair.1 as usize]);
             let total: f64 = self.same.iter().map(|pair| weight(&pair)).sum();
-            let accepted: f64 = self.same.iter().take_while(|pair| pair.0 > threshold).map(|pair| weight(&pair)).sum();
+            let accepted: f64 = self
+                .same
+                .iter()
+                .take_while(|pair| pair.0 > threshold)
+                .map(|pair| weight(&pair))
+                .sum();
             accepted / total
         })
     }
