@@ -30,6 +30,15 @@ pub fn write(graph: &Graph, weights: &Weights, metadata: &[(&str, String)]) -> R
     Ok(model(graph, plan, metadata).encode_to_vec())
 }
 
+/// As [`write`], but operation by operation as the description says, slow forms included: what the other has to equal.
+///
+/// # Errors
+/// When the weights are not exactly those that the network needs.
+pub fn write_as_described(graph: &Graph, weights: &Weights) -> Result<Vec<u8>, FitError> {
+    check_fit(graph, weights)?;
+    Ok(model(graph, Plan::of(graph, weights), &[]).encode_to_vec())
+}
+
 fn model(graph: &Graph, plan: Plan, metadata: &[(&str, String)]) -> proto::Model {
     let mut body = proto::Graph {
         name: graph.name.to_owned(),
@@ -157,14 +166,9 @@ fn write_step(
             attributes.push(proto::Attribute::int("axis", 1));
             "Concat"
         }
-        Does::Softmax => {
-            attributes.push(proto::Attribute::int("axis", 1));
-            "Softmax"
-        }
         Does::Add => "Add",
         Does::Relu => "Relu",
         Does::Max => "Max",
-        Does::Sigmoid => "Sigmoid",
     };
     graph.node.push(proto::Node {
         input: inputs,

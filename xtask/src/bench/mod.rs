@@ -119,7 +119,9 @@ pub(crate) fn run(args: &Args, checkout: &Checkout) -> Result<()> {
     progress::headline("measuring");
     let load_before = load();
     if load_before > 0.5 {
-        eprintln!("    this machine is busy (load {load_before}): the times will be too high");
+        eprintln!(
+            "    this machine is busy (load {load_before}): times and ratio will say little, wait until it is quiet"
+        );
     }
     let mut rival_turns = Vec::new();
     let mut kith_turns = Vec::new();
@@ -178,17 +180,20 @@ fn print(comparison: &Comparison) {
         "{WIDTH_PX}x{HEIGHT_PX}, smallest face {} px, {} threads, {}; medians of {} rounds on {}",
         comparison.min_face_px, comparison.threads, comparison.picture, comparison.rounds, comparison.cpu
     );
-    let row = |what: &str, value: f64, unit: &str| println!("{what:<58}{value:>9.2} {unit}");
-    let rival = format!(
-        "facenet-pytorch {} (torch {}, Python {}), MTCNN.detect",
-        comparison.facenet_pytorch_version, comparison.torch_version, comparison.python_version
+    let row = |what: &str, value: f64, unit: &str| println!("{what:<42}{value:>9.2} {unit}");
+    println!(
+        "facenet-pytorch {} (torch {}, Python {}), {}",
+        comparison.facenet_pytorch_version,
+        comparison.torch_version,
+        comparison.python_version,
+        comparison.kith_version
     );
-    row(&rival, comparison.facenet_pytorch_detect_ms, "ms");
     row(
-        &format!("{}, detection", comparison.kith_version),
-        comparison.kith_detect_ms,
+        "facenet-pytorch, MTCNN.detect",
+        comparison.facenet_pytorch_detect_ms,
         "ms",
     );
+    row("kith, detection", comparison.kith_detect_ms, "ms");
     row("so kith's detection is faster by", comparison.detect_ratio, "times");
     row("kith, whole frame", comparison.kith_frame_ms, "ms");
     row("kith, its sessions alone", comparison.kith_sessions_ms, "ms");

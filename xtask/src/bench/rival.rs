@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::checkout::{self, Checkout};
 use crate::progress;
-use crate::setup::{Setup, Tool};
+use crate::setup::{self, Setup, Tool};
 
 /// The Pythons that facenet-pytorch 2.6's torch has wheels for, best first.
 const PYTHONS: [&str; 5] = ["python3", "python3.12", "python3.11", "python3.10", "python"];
@@ -36,7 +36,7 @@ impl<'a> Rival<'a> {
     ///
     /// # Errors
     /// When no fitting Python is there or pip fails.
-    pub(super) fn set_up(checkout: &'a Checkout, setup: &Setup<'_>) -> Result<Self> {
+    pub(super) fn set_up(checkout: &'a Checkout, needs: &Setup<'_>) -> Result<Self> {
         let folder = checkout.path(".cache/rival");
         let requirements = checkout.path("xtask/rival-requirements.txt");
         let wanted = fs::read(&requirements).with_context(|| format!("can't read {}", requirements.display()))?;
@@ -50,7 +50,7 @@ impl<'a> Rival<'a> {
         if fs::read(&done).is_ok_and(|installed| installed == wanted) {
             return Ok(rival);
         }
-        setup.tools(&[Tool::Python, Tool::Venv])?;
+        needs.tools(&[Tool::Python, Tool::Venv])?;
         let Some(python) = PYTHONS
             .iter()
             .find(|python| checkout::succeeds(checkout.command(python).args(["-c", IN_RANGE])))
@@ -60,9 +60,8 @@ impl<'a> Rival<'a> {
         progress::headline("facenet-pytorch (2.5 GB to fetch, 4.3 GB on disk; torch has no smaller build)");
         checkout::run(checkout.command(python).args(["-m", "venv", "--clear"]).arg(&folder))?;
         checkout::run(
-            checkout
-                .command(&rival.python)
-                .args(["-m", "pip", "--disable-pip-version-check", "--no-input", "install"])
+            setup::pip(checkout, &rival.python)
+                .arg("install")
                 // Nothing of this is wanted a second time, and a copy in pip's cache would double the space it takes.
                 .args(["--no-cache-dir", "--no-deps", "--only-binary=:all:", "--require-hashes"])
                 .arg("--requirement")

@@ -16,7 +16,8 @@ use anyhow::{Context, Result, bail};
 use crate::checkout::{self, Checkout};
 use crate::progress::Spinner;
 
-pub(crate) use pip::Python;
+use pip::Python;
+pub(crate) use pip::pip;
 pub(crate) use sources::Role;
 use sources::{Member, Package, PackageFile, Registry};
 pub(crate) use system::Tool;

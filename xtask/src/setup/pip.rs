@@ -53,24 +53,8 @@ impl<'a> Python<'a> {
         checkout::succeeds(self.pip().arg("--version"))
     }
 
-    /// `python3 -m pip`, with what a person may have configured for installing turned off where it breaks `download`.
-    /// Their index, proxy and certificates stay.
     fn pip(&self) -> Command {
-        let mut command = self.checkout.command(&self.program);
-        command.args(["-m", "pip", "--disable-pip-version-check", "--no-input"]);
-        for name in ["PIP_REQUIRE_VIRTUALENV", "PIP_USER", "PIP_PRE"] {
-            command.env(name, "0");
-        }
-        for name in [
-            "PIP_TARGET",
-            "PIP_PREFIX",
-            "PIP_ROOT",
-            "PIP_CONSTRAINT",
-            "PIP_REQUIREMENT",
-        ] {
-            command.env_remove(name);
-        }
-        command
+        pip(self.checkout, &self.program)
     }
 
     /// Downloads one file into `folder`. `setuptools` is where the build backend of a source package lies.
@@ -110,6 +94,26 @@ impl<'a> Python<'a> {
         // then, since it may hold something that gets in the way. The first failure is the one to report.
         download(false).or_else(|error| download(true).map_err(|_| error))
     }
+}
+
+/// `python -m pip`, with what a person may have configured for installing turned off where it gets in the way of a
+/// download or a private environment. Their index, proxy and certificates stay.
+pub(crate) fn pip(checkout: &Checkout, python: &Path) -> Command {
+    let mut command = checkout.command(python);
+    command.args(["-m", "pip", "--disable-pip-version-check", "--no-input"]);
+    for name in ["PIP_REQUIRE_VIRTUALENV", "PIP_USER", "PIP_PRE"] {
+        command.env(name, "0");
+    }
+    for name in [
+        "PIP_TARGET",
+        "PIP_PREFIX",
+        "PIP_ROOT",
+        "PIP_CONSTRAINT",
+        "PIP_REQUIREMENT",
+    ] {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// pip's options that choose exactly this wheel, whichever Python and machine pip itself runs on: the tags at the end
