@@ -20,13 +20,13 @@ use crate::photo::{self, PhotoError};
 use crate::quality::Quality;
 
 /// Least height of a face to be enrolled, in pixels.
-pub const MIN_FACE_PX: f32 = 60.0;
+pub const MIN_FACE_PX: f32 = 40.0;
 /// Least [`crate::quality::sharpness`] of a face to be enrolled.
 pub const MIN_SHARPNESS: f32 = 0.3;
 /// From this angle on a face is worth a warning: people seldom pass a camera so.
 const TURNED_AWAY_DEGREES: f32 = 35.0;
 /// The detector looks for smaller faces than are enrolled, to say "too small" rather than "no face".
-const SEARCH_FACE_PX: u32 = 30;
+const SEARCH_FACE_PX: u32 = 20;
 /// What the detector believes less is no face here: an eager false alarm would otherwise ask "which of the two?".
 const MIN_PROBABILITY: f32 = 0.9;
 /// A face with less than this share of the largest one's height is in the background, and no question.
