@@ -28,7 +28,15 @@ pub(crate) fn make(photos: &[PathBuf], pass_s: f64, empty_s: f64, film: &Path) -
     let mut scene = "0:v".to_string();
     for (index, photo) in photos.iter().enumerate() {
         let input = index + 1;
-        command.args(["-loop", "1", "-framerate", &FRAMES_PER_SECOND.to_string(), "-t", &pass_s.to_string(), "-i"]);
+        command.args([
+            "-loop",
+            "1",
+            "-framerate",
+            &FRAMES_PER_SECOND.to_string(),
+            "-t",
+            &pass_s.to_string(),
+            "-i",
+        ]);
         command.arg(photo);
         let begins_s = empty_s + (pass_s + empty_s) * f64::from(u32::try_from(index)?);
         // The head and shoulders of the photo; it grows by a third, and goes from beyond the left edge to the middle,
@@ -44,7 +52,39 @@ pub(crate) fn make(photos: &[PathBuf], pass_s: f64, empty_s: f64, film: &Path) -
     }
     write!(graph, "[{scene}]format=yuv420p[film]")?;
     command.args(["-filter_complex", &graph, "-map", "[film]", "-t", &total_s.to_string()]);
-    command.args(["-c:v", "libx264", "-preset", "veryfast", "-crf", "18"]).arg(film);
+    command
+        .args(["-c:v", "libx264", "-preset", "veryfast", "-crf", "18"])
+        .arg(film);
+    run(command)
+}
+
+/// Films one photo for `seconds`, from the first frame on; it sways a little, as nobody stands still.
+///
+/// # Errors
+/// When ffmpeg is missing or fails.
+pub(crate) fn still(photo: &Path, seconds: f64, film: &Path) -> anyhow::Result<()> {
+    let (width, height) = SIZE;
+    let mut command = ffmpeg();
+    command.args(["-f", "lavfi", "-i"]).arg(format!(
+        "color={SCENE}:size={width}x{height}:rate={FRAMES_PER_SECOND}:duration={seconds}"
+    ));
+    command.args([
+        "-loop",
+        "1",
+        "-framerate",
+        &FRAMES_PER_SECOND.to_string(),
+        "-t",
+        &seconds.to_string(),
+        "-i",
+    ]);
+    command.arg(photo).args(["-filter_complex"]).arg(format!(
+        "[1:v]crop=iw:min(ih\\,iw*1.1):0:0,scale=-2:{height}[p];\
+         [0:v][p]overlay=x='(W-w)/2+20*sin(t)':y=0:eval=frame,format=yuv420p[film]"
+    ));
+    command.args(["-map", "[film]", "-t", &seconds.to_string()]);
+    command
+        .args(["-c:v", "libx264", "-preset", "veryfast", "-crf", "18"])
+        .arg(film);
     run(command)
 }
 
@@ -63,7 +103,9 @@ pub(crate) fn side_by_side(film: &Path, moments_s: &[f64], picture: &Path) -> an
         write!(graph, "[m{input}]")?;
     }
     write!(graph, "hstack=inputs={}[picture]", moments_s.len())?;
-    command.args(["-filter_complex", &graph, "-map", "[picture]", "-frames:v", "1"]).arg(picture);
+    command
+        .args(["-filter_complex", &graph, "-map", "[picture]", "-frames:v", "1"])
+        .arg(picture);
     run(command)
 }
 
@@ -74,7 +116,13 @@ fn ffmpeg() -> Command {
 }
 
 fn run(mut command: Command) -> anyhow::Result<()> {
-    let output = command.output().context("can't start ffmpeg; `cargo xtask demo` installs it where it may")?;
-    ensure!(output.status.success(), "ffmpeg failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    let output = command
+        .output()
+        .context("can't start ffmpeg; `cargo xtask demo` installs it where it may")?;
+    ensure!(
+        output.status.success(),
+        "ffmpeg failed: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
     Ok(())
 }

@@ -35,8 +35,13 @@ pub(crate) struct Listener {
 /// # Errors
 /// When the URL is not `mqtt://HOST[:PORT]` or the broker does not answer.
 pub(crate) fn start(url: &str) -> anyhow::Result<Listener> {
-    let address = url.strip_prefix("mqtt://").with_context(|| format!("{url} is not mqtt://HOST:PORT"))?;
-    let (host, port) = address.trim_end_matches('/').rsplit_once(':').unwrap_or((address, "1883"));
+    let address = url
+        .strip_prefix("mqtt://")
+        .with_context(|| format!("{url} is not mqtt://HOST:PORT"))?;
+    let (host, port) = address
+        .trim_end_matches('/')
+        .rsplit_once(':')
+        .unwrap_or((address, "1883"));
     let port = port.parse().with_context(|| format!("{url}: {port:?} is no port"))?;
     let options = MqttOptions::new(format!("kith-demo-{}", std::process::id()), Broker::tcp(host, port));
     let (client, mut connection) = Client::builder(options).capacity(16).build();
@@ -57,7 +62,10 @@ pub(crate) fn start(url: &str) -> anyhow::Result<Listener> {
     let deadline = Instant::now() + Duration::from_secs(10);
     let mut subscriptions = 2;
     while subscriptions > 0 {
-        match listener.next(deadline).with_context(|| format!("the broker at {url} does not answer"))? {
+        match listener
+            .next(deadline)
+            .with_context(|| format!("the broker at {url} does not answer"))?
+        {
             Heard::Subscribed => subscriptions -= 1,
             Heard::Lost(reason) => bail!("can't subscribe at {url}: {reason}"),
             // A retained status of an earlier demo.
@@ -103,11 +111,28 @@ impl Listener {
         }
     }
 
+    /// Waits for the first `recognized`, and says when it came.
+    ///
+    /// # Errors
+    /// When the deadline passes, the daemon goes or the broker is lost.
+    pub(crate) fn first_recognition(&self, deadline: Instant) -> anyhow::Result<Instant> {
+        loop {
+            match self.next(deadline)? {
+                Heard::Event(event) if event["event_type"] == "recognized" => return Ok(Instant::now()),
+                Heard::Event(_) | Heard::Subscribed => {}
+                Heard::Offline => bail!("the daemon went before it recognised anybody"),
+                Heard::Lost(reason) => bail!("lost the broker: {reason}"),
+            }
+        }
+    }
+
     fn next(&self, deadline: Instant) -> anyhow::Result<Heard> {
-        self.heard.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(|error| match error {
-            RecvTimeoutError::Timeout => anyhow!("nothing came in time"),
-            RecvTimeoutError::Disconnected => anyhow!("the subscriber ended"),
-        })
+        self.heard
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            .map_err(|error| match error {
+                RecvTimeoutError::Timeout => anyhow!("nothing came in time"),
+                RecvTimeoutError::Disconnected => anyhow!("the subscriber ended"),
+            })
     }
 }
 
@@ -136,7 +161,11 @@ fn print(event: &Value) {
         (None, Some(similar)) => format!("somebody unknown, most like {similar}"),
         (None, None) => "somebody unknown".to_string(),
     };
-    let detail = match (kind.as_str(), event["duration_s"].as_f64(), event["confidence"].as_f64()) {
+    let detail = match (
+        kind.as_str(),
+        event["duration_s"].as_f64(),
+        event["confidence"].as_f64(),
+    ) {
         ("left", Some(seconds), _) => format!("after {seconds:.1} s"),
         (_, _, Some(confidence)) => format!("{:.0} %", confidence * 100.0),
         _ => String::new(),

@@ -3,6 +3,7 @@
 
 mod broker;
 mod clip;
+mod footprint;
 mod listen;
 
 use std::fs;
@@ -40,6 +41,9 @@ struct Args {
     /// An MQTT broker, such as mqtt://127.0.0.1:1883 [default: one inside of this process]
     #[arg(long, value_name = "URL")]
     broker: Option<String>,
+    /// Instead of the demo, measure time to the first recognition and memory with one 720p camera; prints JSON
+    #[arg(long)]
+    measure: bool,
 }
 
 fn main() -> ExitCode {
@@ -63,8 +67,11 @@ fn demo(args: &Args) -> anyhow::Result<()> {
         None => broker::start()?,
     };
 
+    if args.measure {
+        return footprint::measure(&args.photos, &args.out, &state, &url);
+    }
     println!("Enrolling {NAME} from one photo ({ENROLLED_FROM})");
-    kith(&state, &["enroll", NAME, "--largest", &path(&args.photos.join(ENROLLED_FROM))?])?;
+    enrol(&args.photos, &state)?;
     println!("Making a clip: {} pass by", PASSES.join(", then "));
     let film = args.out.join("passing.mp4");
     clip::make(&PASSES.map(|photo| args.photos.join(photo)), PASS_S, EMPTY_S, &film)?;
@@ -74,16 +81,8 @@ fn demo(args: &Args) -> anyhow::Result<()> {
     println!("Listening on {url}, topic kith/demo/camera/door/event");
     let listener = listen::start(&url)?;
     println!("Running `kith run --config {}`\n", config.display());
-    let mut daemon = Daemon(
-        program()?
-            .args(["run", "--config", &path(&config)?, "--state", &path(&state)?])
-            .env("RUST_LOG", "warn")
-            .stdin(Stdio::null())
-            .spawn()
-            .context("can't start kith")?,
-    );
-    let begun = Instant::now();
-    let passages = listener.until_offline(begun + PATIENCE)?;
+    let mut daemon = Daemon::start(&config, &state)?;
+    let passages = listener.until_offline(Instant::now() + PATIENCE)?;
     let status = daemon.0.wait()?;
     ensure!(status.success(), "the daemon ended badly: {status}");
 
@@ -96,6 +95,18 @@ fn demo(args: &Args) -> anyhow::Result<()> {
 /// Ends the daemon when the demo fails before it.
 struct Daemon(Child);
 
+impl Daemon {
+    fn start(config: &Path, state: &Path) -> anyhow::Result<Self> {
+        let child = program()?
+            .args(["run", "--config", &path(config)?, "--state", &path(state)?])
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .spawn()
+            .context("can't start kith")?;
+        Ok(Self(child))
+    }
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
         if matches!(self.0.try_wait(), Ok(None)) {
@@ -105,11 +116,24 @@ impl Drop for Daemon {
     }
 }
 
+fn enrol(photos: &Path, state: &Path) -> anyhow::Result<()> {
+    kith(
+        state,
+        &["enroll", NAME, "--largest", &path(&photos.join(ENROLLED_FROM))?],
+    )
+}
+
 /// Whether the daemon said what is true.
 fn judge(passages: &[Passage]) -> anyhow::Result<()> {
-    let said: Vec<&str> = passages.iter().map(|passage| passage.name.as_deref().unwrap_or("unknown")).collect();
+    let said: Vec<&str> = passages
+        .iter()
+        .map(|passage| passage.name.as_deref().unwrap_or("unknown"))
+        .collect();
     if said != [NAME, "unknown", NAME] {
-        bail!("expected {NAME}, unknown, {NAME} to pass, but the daemon said: {}", said.join(", "));
+        bail!(
+            "expected {NAME}, unknown, {NAME} to pass, but the daemon said: {}",
+            said.join(", ")
+        );
     }
     println!("{NAME} was recognised on both visits, and the stranger reported as unknown.");
     Ok(())
@@ -120,21 +144,30 @@ fn configuration(url: &str, film: &Path) -> anyhow::Result<String> {
     let film = film.canonicalize().with_context(|| film.display().to_string())?;
     let film = toml::Value::String(format!("file:{}", path(&film)?));
     let url = toml::Value::String(url.to_string());
-    Ok(format!("node = \"demo\"\n\n[mqtt]\nurl = {url}\n\n[[camera]]\nid = \"door\"\nurl = {film}\n"))
+    Ok(format!(
+        "node = \"demo\"\n\n[mqtt]\nurl = {url}\n\n[[camera]]\nid = \"door\"\nurl = {film}\n"
+    ))
 }
 
 /// Puts the moment in the middle of each passage side by side and lets `kith identify` draw on it.
 fn annotate(film: &Path, state: &Path, out: &Path, picture: &Path) -> anyhow::Result<()> {
     let moments = out.join("moments.png");
-    let middles: Vec<f64> =
-        (0_u32..).zip(PASSES).map(|(nth, _)| EMPTY_S + PASS_S / 2.0 + f64::from(nth) * (PASS_S + EMPTY_S)).collect();
+    let middles: Vec<f64> = (0_u32..)
+        .zip(PASSES)
+        .map(|(nth, _)| EMPTY_S + PASS_S / 2.0 + f64::from(nth) * (PASS_S + EMPTY_S))
+        .collect();
     clip::side_by_side(film, &middles, &moments)?;
     kith(state, &["identify", &path(&moments)?, "--draw", &path(picture)?])
 }
 
 /// Runs a `kith` command on the demo's gallery, and shows what it says only when it fails.
 fn kith(state: &Path, arguments: &[&str]) -> anyhow::Result<()> {
-    let output = program()?.args(arguments).arg("--state").arg(state).output().context("can't start kith")?;
+    let output = program()?
+        .args(arguments)
+        .arg("--state")
+        .arg(state)
+        .output()
+        .context("can't start kith")?;
     ensure!(
         output.status.success(),
         "`kith {}` failed: {}",
@@ -147,11 +180,21 @@ fn kith(state: &Path, arguments: &[&str]) -> anyhow::Result<()> {
 /// The `kith` that was built beside this program.
 fn program() -> anyhow::Result<Command> {
     let demo = std::env::current_exe()?;
-    let kith = demo.parent().and_then(Path::parent).map(|folder| folder.join("kith")).context("no folder above")?;
-    ensure!(kith.exists(), "there is no {}; `cargo xtask demo` builds it", kith.display());
+    let kith = demo
+        .parent()
+        .and_then(Path::parent)
+        .map(|folder| folder.join("kith"))
+        .context("no folder above")?;
+    ensure!(
+        kith.exists(),
+        "there is no {}; `cargo xtask demo` builds it",
+        kith.display()
+    );
     Ok(Command::new(kith))
 }
 
 fn path(path: &Path) -> anyhow::Result<String> {
-    path.to_str().map(str::to_string).with_context(|| format!("{} is not UTF-8", path.display()))
+    path.to_str()
+        .map(str::to_string)
+        .with_context(|| format!("{} is not UTF-8", path.display()))
 }
