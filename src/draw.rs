@@ -180,6 +180,8 @@ fn fill(picture: &mut RgbImage, bounds: &FaceBox, colour: Rgb<u8>, opacity: f32,
 
 #[cfg(test)]
 mod tests {
+    use image::imageops;
+
     use super::*;
 
     fn face(left: f32, top: f32, right: f32, bottom: f32) -> Face {
@@ -221,12 +223,18 @@ mod tests {
                     is_known: true,
                 }],
             );
-            let has = |colour: Rgb<u8>| picture.pixels().filter(|pixel| **pixel == colour).count();
-            assert!(has(KNOWN) > 300, "box in colour on {ground}: {}", has(KNOWN));
-            assert!(has(LIGHT) > 10 || ground == 255, "name in white on {ground}");
-            let is_dark = |pixel: &&Rgb<u8>| pixel.0.iter().all(|value| *value < 60);
+            let is_green = |pixel: &&Rgb<u8>| i16::from(pixel[1]) - i16::from(pixel[0]) > 50;
+            let green = picture.pixels().filter(is_green).count();
+            assert!(green > 300, "box in colour on {ground}: {green}");
+            let light_on_label = imageops::crop_imm(&picture, 55, 40, 40, 16).to_image();
+            let is_light = |pixel: &&Rgb<u8>| pixel.0.iter().all(|value| *value > 200);
             assert!(
-                picture.pixels().filter(is_dark).count() > 600,
+                light_on_label.pixels().filter(is_light).count() > 10,
+                "name in white on {ground}"
+            );
+            let is_dark = |pixel: &&Rgb<u8>| pixel.0.iter().all(|value| *value < 80);
+            assert!(
+                picture.pixels().filter(is_dark).count() > 300,
                 "dark ground for the name on {ground}"
             );
         }

@@ -8,9 +8,12 @@
 mod given;
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Instant;
 
 use image::{Rgb, RgbImage, imageops};
 use kith::gallery::Gallery;
@@ -367,6 +370,52 @@ fn a_new_model_takes_kept_crops_and_names_who_has_none() {
         said.err
     );
     house.kith(["enroll", "joe", &sample("biden.jpg")]).ok();
+}
+
+#[test]
+fn a_killed_enrolment_is_whole_or_not_there() {
+    let house = House::new();
+    let photos = ["obama.jpg", "obama2.jpg", "obama3.jpg"].map(sample);
+    let enroll = |name: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kith"));
+        command
+            .args(["enroll", name])
+            .args(&photos)
+            .args(["--keep-crop", "--provider", "cpu"]);
+        command
+            .env("KITH_STATE", house.state())
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .stdout(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let started = Instant::now();
+    assert!(enroll("Number 0").wait().unwrap().success());
+    let whole = started.elapsed();
+    for kill in 1..=10 {
+        let name = format!("Number {kill}");
+        let mut child = enroll(&name);
+        let mut out = child.stdout.take().unwrap();
+        let (sender, acknowledged) = channel();
+        let listener = std::thread::spawn(move || {
+            let mut said = String::new();
+            let _ = out.read_to_string(&mut said);
+            let _ = sender.send(said.contains("enrolled from 3 photos"));
+        });
+        // Most of a run loads networks; the writing is at its end.
+        let moment = whole.mul_f64(0.75 + 0.05 * f64::from(kill));
+        let was_acknowledged = acknowledged.recv_timeout(moment).unwrap_or(false);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        listener.join().unwrap();
+        let people = house.people();
+        let is_whole = people.contains(&format!("number-{kill} 3"));
+        assert!(is_whole || !was_acknowledged, "kill {kill}: {name} was acknowledged");
+        assert!(
+            is_whole || !people.iter().any(|one| one.starts_with(&format!("number-{kill} "))),
+            "{people:?}"
+        );
+    }
 }
 
 /// A folder of models whose embedder has another `embedding_space`.
