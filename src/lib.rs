@@ -5,11 +5,17 @@
 //! ```
 
 pub mod align;
+pub mod announce;
+pub mod camera;
 pub mod commands;
+pub mod config;
+pub mod daemon;
 pub mod detect;
 pub mod draw;
 pub mod embed;
+pub mod engine;
 pub mod enrolment;
+pub mod event;
 pub mod frame;
 pub mod gallery;
 pub mod identify;
@@ -17,7 +23,12 @@ pub mod model;
 pub mod networks;
 pub mod paths;
 pub mod photo;
+pub mod publish;
 pub mod quality;
 pub mod runtime;
 pub mod state_dir;
+pub mod stop;
+pub mod track;
+pub mod verdict;
 pub mod verification;
+pub mod watcher;

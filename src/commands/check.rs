@@ -1,17 +1,178 @@
-//! `kith check`.
+//! `kith check`: tries everything that `kith run` needs, one line each.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use serde_json::json;
+
 use super::Common;
+use crate::config::{ConfigError, Settings};
+use crate::daemon;
+use crate::gallery::Gallery;
+use crate::model::Catalogue;
+use crate::networks::Networks;
+use crate::paths;
+use crate::publish::{self, Topics};
 
 /// The arguments of `kith check`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/kith/kith.toml")]
+    pub config: PathBuf,
+    /// One JSON object a line instead of text
+    #[arg(long)]
+    pub json: bool,
+}
 
-/// Runs `kith check`.
+/// Prints lines as the checks are done.
+struct Report {
+    json: bool,
+    well: bool,
+}
+
+impl Report {
+    fn line(&mut self, what: &str, outcome: Result<String, String>) {
+        self.well &= outcome.is_ok();
+        let (ok, detail) = match outcome {
+            Ok(detail) => (true, detail),
+            Err(detail) => (false, detail),
+        };
+        if self.json {
+            println!("{}", json!({"ok": ok, "what": what, "detail": detail}));
+        } else {
+            println!("{:<4}  {what:<16}  {detail}", if ok { "ok" } else { "fail" });
+        }
+    }
+}
+
+/// Runs `kith check`. Exit code 1 when something is not as it should be.
 ///
 /// # Errors
-/// With a sentence for the person at the terminal.
-pub fn run(_args: &Args, _common: &Common) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not here yet")
+/// When the output can't be written.
+pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
+    let mut report = Report {
+        json: args.json,
+        well: true,
+    };
+    match super::run::settings(&args.config, common) {
+        Ok((settings, state)) => {
+            let detail = format!("{}, {} camera(s)", args.config.display(), settings.cameras.len());
+            report.line("config", Ok(detail));
+            check(&settings, &state, &mut report);
+        }
+        Err(ConfigError::Mistakes { mistakes, .. }) => {
+            for mistake in mistakes {
+                report.line("config", Err(mistake.to_string()));
+            }
+        }
+        Err(error) => report.line("config", Err(error.to_string())),
+    }
+    Ok(if report.well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn check(settings: &Settings, state: &Path, report: &mut Report) {
+    // The slow ones wait for others, not for the processor, so all of them run at the same time.
+    std::thread::scope(|scope| {
+        let broker = scope.spawn(|| broker(settings));
+        let cameras: Vec<_> = settings
+            .cameras
+            .iter()
+            .map(|camera| (camera, scope.spawn(move || daemon::check_camera(camera))))
+            .collect();
+        let fell_over = |_| "the check itself fell over".to_owned();
+        let space = networks(settings, report);
+        report.line("gallery", gallery(state, space.as_deref()));
+        report.line("broker", broker.join().unwrap_or_else(|_| Err(fell_over(()))));
+        for (camera, thread) in cameras {
+            let outcome = match thread.join() {
+                Ok(Ok((width, height))) => Ok(format!("{} delivers {width}x{height}", camera.address)),
+                Ok(Err(error)) => Err(format!("{}: {error}", camera.address)),
+                Err(_) => Err(fell_over(())),
+            };
+            report.line(&format!("camera {}", camera.id), outcome);
+        }
+    });
+}
+
+/// Checks models and runtime; returns the embedding space if the networks can be opened.
+fn networks(settings: &Settings, report: &mut Report) -> Option<String> {
+    match Catalogue::read(&paths::models_dir(settings.runtime.models.as_deref())) {
+        Ok(catalogue) => {
+            for model in catalogue.models() {
+                for (role, file) in &model.files {
+                    let outcome = catalogue
+                        .read_file(file)
+                        .map(|_| format!("sha256 {}…", short(&file.sha256)));
+                    report.line(
+                        &format!("model {}/{role}", model.name),
+                        outcome.map_err(|error| error.to_string()),
+                    );
+                }
+            }
+        }
+        Err(error) => report.line("models", Err(error.to_string())),
+    }
+    match Networks::open(&settings.runtime) {
+        Ok(networks) => {
+            let library = paths::runtime_library(settings.runtime.library.as_deref());
+            report.line("runtime", Ok(format!("{} on {}", library.display(), networks.provider)));
+            Some(networks.embedder.space().to_owned())
+        }
+        Err(error) => {
+            report.line("runtime", Err(format!("{error:#}")));
+            None
+        }
+    }
+}
+
+fn short(sha256: &str) -> &str {
+    sha256.get(..12).unwrap_or(sha256)
+}
+
+fn gallery(state: &Path, space: Option<&str>) -> Result<String, String> {
+    if !Gallery::exists(state) {
+        return Ok(format!("nobody is enrolled yet in {}", state.display()));
+    }
+    let gallery = Gallery::open_read_only(state).map_err(|error| error.to_string())?;
+    gallery.check().map_err(|error| error.to_string())?;
+    let people = gallery.people().map_err(|error| error.to_string())?;
+    let Some(space) = space else {
+        return Ok(format!("{} people in {}", people.len(), state.display()));
+    };
+    let without: Vec<&str> = people
+        .iter()
+        .filter(|one| !one.spaces.iter().any(|has| has == space))
+        .map(|one| one.person.id.as_str())
+        .collect();
+    if without.is_empty() {
+        Ok(format!("{} people in {}, space {space}", people.len(), state.display()))
+    } else {
+        Err(format!(
+            "{} have no vector in the space {space}; enrol new photos of them with `kith enroll ID PHOTO…`",
+            without.join(", ")
+        ))
+    }
+}
+
+fn broker(settings: &Settings) -> Result<String, String> {
+    let mqtt = &settings.mqtt;
+    let place = format!("mqtt{}://{}:{}", if mqtt.tls { "s" } else { "" }, mqtt.host, mqtt.port);
+    let topics = Topics::new(&mqtt.base_topic, "check");
+    let tried = (|| {
+        let options = publish::options(mqtt, "check", &topics).map_err(|error| error.to_string())?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| error.to_string())?;
+        runtime.block_on(publish::check_broker(options))
+    })();
+    match tried {
+        Ok(()) => Ok(format!("{place} accepts us")),
+        Err(error) => Err(format!("{place}: {error}")),
+    }
 }

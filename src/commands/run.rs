@@ -1,17 +1,77 @@
 //! `kith run`.
 
+use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use tracing_subscriber::EnvFilter;
+
 use super::Common;
+use crate::config::{self, Settings};
+use crate::daemon::{self, Ended};
+use crate::paths;
 
 /// The arguments of `kith run`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/kith/kith.toml")]
+    pub config: PathBuf,
+    /// How the log is written; `RUST_LOG` says how much of it (kith=debug)
+    #[arg(long, value_enum, default_value_t)]
+    pub log: LogForm,
+}
 
-/// Runs `kith run`.
+/// The form of the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogForm {
+    /// Lines for people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Runs `kith run`: until a signal, or until every camera is a file or folder that came to its end. Exit code 1 when
+/// the networks failed for good.
 ///
 /// # Errors
 /// With a sentence for the person at the terminal.
-pub fn run(_args: &Args, _common: &Common) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not here yet")
+pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
+    let (settings, state) = settings(&args.config, common)?;
+    start_log(args.log);
+    Ok(match daemon::run(&settings, &state)? {
+        Ended::ByWish | Ended::AllSeen => ExitCode::SUCCESS,
+        Ended::NetworksFailed => ExitCode::FAILURE,
+    })
+}
+
+/// The configuration, with what the command line says about the same things laid over it, and the state folder.
+///
+/// # Errors
+/// See [`config::load`].
+pub(super) fn settings(file: &std::path::Path, common: &Common) -> Result<(Settings, PathBuf), config::ConfigError> {
+    let mut settings = config::load(file)?;
+    let runtime = &mut settings.runtime;
+    runtime.provider = common.provider.unwrap_or(runtime.provider);
+    runtime.library = common.runtime_library.clone().or(runtime.library.take());
+    runtime.models = common.models.clone().or(runtime.models.take());
+    let state = paths::state_dir(common.state.as_deref().or(settings.state.as_deref()));
+    Ok((settings, state))
+}
+
+fn start_log(form: LogForm) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,kith=info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match form {
+        LogForm::Human => log.with_target(false).with_ansi(std::io::stderr().is_terminal()).init(),
+        LogForm::Json => log
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .init(),
+    }
 }

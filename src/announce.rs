@@ -1,0 +1,242 @@
+//! From a camera's verdicts to what is said about them: events, who is in view, who was seen. The rule that nobody is
+//! announced twice in a short time lives here.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use image::codecs::jpeg::JpegEncoder;
+use jiff::Timestamp;
+use tokio::sync::mpsc as tokio_mpsc;
+use ulid::Ulid;
+
+use crate::event::{Event, EventKind, two_decimals_down, ulid_text};
+use crate::frame::{CameraId, CapturedAt};
+use crate::gallery::Person;
+use crate::publish::{Saying, ToOutbox};
+use crate::track::{ShotTaken, Track, Tracker};
+use crate::verdict::{Judgement, Verdict};
+
+/// A person in view is reported as seen so often.
+const SEEN_EVERY: Duration = Duration::from_secs(1);
+/// Quality of published pictures.
+const JPEG_QUALITY: u8 = 85;
+
+/// One camera's voice. Owned by its worker.
+pub struct Announcer {
+    node: Arc<str>,
+    camera: CameraId,
+    model: Arc<str>,
+    again: Duration,
+    outbox: SyncSender<ToOutbox>,
+    say: tokio_mpsc::Sender<Saying>,
+    /// When each person was announced last, and on which track.
+    announced: RefCell<HashMap<Ulid, (Instant, Ulid)>>,
+    /// What was said last about who is in view, to say it again only when it changes.
+    in_view: RefCell<Option<(Vec<Ulid>, usize)>>,
+    seen_at: Cell<Option<Instant>>,
+}
+
+impl Announcer {
+    /// A voice for `camera`. Events go to the outbox, where sending waits (an event is never dropped to save time);
+    /// states go to the publisher, where sending waits too (it never blocks on the broker).
+    pub fn new(
+        node: Arc<str>,
+        camera: CameraId,
+        model: Arc<str>,
+        again: Duration,
+        outbox: SyncSender<ToOutbox>,
+        say: tokio_mpsc::Sender<Saying>,
+    ) -> Self {
+        Self {
+            node,
+            camera,
+            model,
+            again,
+            outbox,
+            say,
+            announced: RefCell::default(),
+            in_view: RefCell::default(),
+            seen_at: Cell::default(),
+        }
+    }
+
+    /// Passes a state on to the publisher.
+    pub fn say(&self, saying: Saying) {
+        // It ends after the workers, so this fails only while the daemon falls over.
+        if self.say.blocking_send(saying).is_err() {
+            tracing::debug!("nobody publishes any more");
+        }
+    }
+
+    /// Says that `track` was judged, unless its person was announced a moment ago on another track.
+    pub fn judged(&self, track: &mut Track, judgement: &Judgement) {
+        let Some(shot) = track.shots.last().cloned() else {
+            return;
+        };
+        let (kind, verdict) = match judgement {
+            Judgement::Preliminary(verdict) => (EventKind::Preliminary, verdict),
+            Judgement::Voted(verdict) if verdict.person.is_some() => (EventKind::Recognized, verdict),
+            Judgement::Voted(verdict) => (EventKind::Unknown, verdict),
+            Judgement::Corrected(verdict) => match track.shots.announced {
+                Some(corrects) => {
+                    let was = track.shots.verdict.as_ref().and_then(|before| before.person.clone());
+                    (EventKind::Corrected { corrects, was }, verdict)
+                }
+                // What was never announced needs no correction.
+                None if verdict.person.is_some() => (EventKind::Recognized, verdict),
+                None => (EventKind::Unknown, verdict),
+            },
+        };
+        let now = Instant::now();
+        if !matches!(kind, EventKind::Preliminary) {
+            self.seen_by(track, verdict, shot.captured_at);
+        }
+        if let Some(person) = &verdict.person
+            && !matches!(kind, EventKind::Corrected { .. })
+            && !self.may_announce(person, track.id, now)
+        {
+            tracing::debug!(
+                track = ulid_text(track.id),
+                person = person.id,
+                "was announced a moment ago"
+            );
+            return;
+        }
+        let event = self.event(kind, track.id, &shot, verdict);
+        if !matches!(event.kind, EventKind::Preliminary) {
+            self.face(track.shots.best());
+        }
+        track.shots.announced = Some(event.id);
+        self.send(event);
+    }
+
+    /// Whether `person` was not announced on another track within the time; remembers it if so.
+    fn may_announce(&self, person: &Person, track: Ulid, now: Instant) -> bool {
+        let mut announced = self.announced.borrow_mut();
+        announced.retain(|_, (at, _)| now.saturating_duration_since(*at) < self.again);
+        match announced.get(&person.uid) {
+            Some((_, on)) => *on == track,
+            None => {
+                announced.insert(person.uid, (now, track));
+                true
+            }
+        }
+    }
+
+    /// Says that a track ended, if it was announced.
+    pub fn left(&self, track: &Track) {
+        let shots = &track.shots;
+        // A track that got no verdict has nobody who could leave.
+        let (Some(_), Some(shot), Some(verdict)) = (shots.announced, shots.last(), &shots.verdict) else {
+            return;
+        };
+        let duration = track.last.monotonic.saturating_duration_since(track.first.monotonic);
+        let mut event = self.event(EventKind::Left { duration }, track.id, shot, verdict);
+        event.captured_at = track.last;
+        self.send(event);
+    }
+
+    fn event(&self, kind: EventKind, track: Ulid, shot: &ShotTaken, verdict: &Verdict) -> Event {
+        Event {
+            id: Ulid::generate(),
+            kind,
+            node: Arc::clone(&self.node),
+            camera: self.camera.clone(),
+            track,
+            captured_at: shot.captured_at,
+            published_at: Timestamp::now(),
+            person: verdict.person.clone(),
+            similar_to: verdict.similar_to.clone(),
+            confidence: verdict.confidence,
+            shots: verdict.shots,
+            box_frame_fraction: shot.box_frame_fraction,
+            face_height_px: shot.face_height_px,
+            model: Arc::clone(&self.model),
+        }
+    }
+
+    fn send(&self, event: Event) {
+        tracing::info!(
+            track = ulid_text(event.track),
+            person = event.person.as_ref().map(|person| person.id.as_str()),
+            confidence = two_decimals_down(event.confidence),
+            age_ms = event.captured_at.monotonic.elapsed().as_millis(),
+            "{}",
+            event.kind.name()
+        );
+        if self.outbox.send(ToOutbox::Event(Box::new(event))).is_err() {
+            tracing::error!("the outbox is gone; an event is lost");
+        }
+    }
+
+    fn face(&self, best: Option<&ShotTaken>) {
+        let Some(picture) = best.and_then(|shot| shot.picture.as_ref()) else {
+            return;
+        };
+        let mut jpeg = Vec::new();
+        if let Err(error) = JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY).encode_image(picture) {
+            tracing::warn!(%error, "can't make a picture of the face");
+            return;
+        }
+        self.say(Saying::Face {
+            camera: self.camera.clone(),
+            jpeg,
+        });
+    }
+
+    /// Says who is in view, if that changed.
+    pub fn in_view(&self, tracker: &Tracker) {
+        let mut people: Vec<Arc<Person>> = Vec::new();
+        let mut unknown = 0;
+        for verdict in tracker.iter().filter_map(|track| track.shots.verdict.as_ref()) {
+            match &verdict.person {
+                Some(person) if people.iter().any(|other| other.uid == person.uid) => {}
+                Some(person) => people.push(Arc::clone(person)),
+                None => unknown += 1,
+            }
+        }
+        people.sort_by(|a, b| a.id.cmp(&b.id));
+        let now = Some((people.iter().map(|person| person.uid).collect(), unknown));
+        if *self.in_view.borrow() != now {
+            *self.in_view.borrow_mut() = now;
+            self.say(Saying::InView {
+                camera: self.camera.clone(),
+                people,
+                unknown,
+            });
+        }
+    }
+
+    /// Says which named people are seen, about once a second.
+    pub fn seen(&self, tracker: &Tracker) {
+        let now = Instant::now();
+        if self
+            .seen_at
+            .get()
+            .is_some_and(|at| now.saturating_duration_since(at) < SEEN_EVERY)
+        {
+            return;
+        }
+        for track in tracker.iter() {
+            if let Some(verdict) = &track.shots.verdict {
+                self.seen_at.set(Some(now));
+                self.seen_by(track, verdict, track.last);
+            }
+        }
+    }
+
+    fn seen_by(&self, track: &Track, verdict: &Verdict, at: CapturedAt) {
+        if let Some(person) = &verdict.person {
+            self.say(Saying::Seen {
+                person: Arc::clone(person),
+                camera: self.camera.clone(),
+                at,
+                confidence: verdict.confidence,
+                event: track.shots.announced,
+            });
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Where a camera's pictures come from. A list of what is allowed, since the decoder would also open `exec:`,
+//! `pipe:`, `concat:` and much else.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+use crate::config::Secret;
+
+/// A camera's address, checked.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A video file, played in real time.
+    File(PathBuf),
+    /// A folder of pictures, in the order of their names.
+    Folder(PathBuf),
+    /// A device of Video4Linux.
+    Device(PathBuf),
+    /// An RTSP or RTSPS stream.
+    Rtsp(Url),
+    /// Motion JPEG over HTTP or HTTPS.
+    Http(Url),
+}
+
+/// Why an address was refused. Never repeats the address, which may hold a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// Another scheme, or none.
+    #[error("`{0}` is not allowed as a camera; allowed are {VALID}", VALID = Address::VALID)]
+    Scheme(String),
+    /// The scheme is fine, the rest isn't.
+    #[error("{0}")]
+    Malformed(String),
+    /// A user or password for something that takes none.
+    #[error("username and password_file are for rtsp:// and http:// cameras")]
+    LoginNotTaken,
+}
+
+impl Address {
+    /// What may be written, for messages.
+    pub const VALID: &'static str =
+        "file:CLIP, rtsp://…, rtsps://…, http://…, https://… (MJPEG), v4l2:/dev/video0, dir:FOLDER";
+
+    /// Reads an address. Relative paths count from `folder`.
+    ///
+    /// # Errors
+    /// See [`AddressError`].
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, AddressError> {
+        let Some((scheme, rest)) = text.split_once(':') else {
+            return Err(AddressError::Malformed(format!(
+                "has no scheme, such as `file:`; allowed are {}",
+                Self::VALID
+            )));
+        };
+        let path = || {
+            let rest = rest.strip_prefix("//").unwrap_or(rest);
+            if rest.is_empty() || rest.contains('\0') {
+                return Err(AddressError::Malformed(format!("names nothing after `{scheme}:`")));
+            }
+            Ok(folder.join(rest))
+        };
+        match scheme {
+            "file" => Ok(Self::File(path()?)),
+            "dir" => Ok(Self::Folder(path()?)),
+            "v4l2" => {
+                let device = path()?;
+                if !device.starts_with("/dev") {
+                    return Err(AddressError::Malformed(
+                        "a v4l2: camera is a device, such as v4l2:/dev/video0".to_owned(),
+                    ));
+                }
+                Ok(Self::Device(device))
+            }
+            "rtsp" | "rtsps" => Ok(Self::Rtsp(network(text)?)),
+            "http" | "https" => Ok(Self::Http(network(text)?)),
+            other => {
+                // A password may stand anywhere in what isn't understood, so only a plain word is repeated.
+                let plain = other.len() <= 16 && other.bytes().all(|byte| byte.is_ascii_alphanumeric());
+                let scheme = if plain { format!("{other}:") } else { "this".to_owned() };
+                Err(AddressError::Scheme(scheme))
+            }
+        }
+    }
+
+    /// The same address with a user and a password.
+    ///
+    /// # Errors
+    /// When it takes none.
+    pub fn with_login(mut self, user: Option<&str>, password: Option<&Secret>) -> Result<Self, AddressError> {
+        if user.is_none() && password.is_none() {
+            return Ok(self);
+        }
+        let (Self::Rtsp(url) | Self::Http(url)) = &mut self else {
+            return Err(AddressError::LoginNotTaken);
+        };
+        user.map_or(Ok(()), |user| url.set_username(user))
+            .and_then(|()| password.map_or(Ok(()), |password| url.set_password(Some(password.expose()))))
+            .map_err(|()| AddressError::LoginNotTaken)?;
+        Ok(self)
+    }
+
+    /// Whether it comes to an end by itself: a file or a folder.
+    pub fn ends(&self) -> bool {
+        matches!(self, Self::File(_) | Self::Folder(_))
+    }
+
+    /// Whether its pictures stand alone, so that several of them say nothing about one visit.
+    pub fn single_pictures(&self) -> bool {
+        matches!(self, Self::Folder(_))
+    }
+
+    /// Takes the address and its password out of a line that may repeat them.
+    pub fn redact(&self, line: &str) -> String {
+        let (Self::Rtsp(url) | Self::Http(url)) = self else {
+            return line.to_owned();
+        };
+        let mut clean = line.replace(url.as_str(), &self.to_string());
+        if let Some(password) = url.password().filter(|password| !password.is_empty()) {
+            clean = clean.replace(password, "***");
+            let decoded = percent_decoded(password);
+            if decoded != password {
+                clean = clean.replace(&decoded, "***");
+            }
+        }
+        clean
+    }
+}
+
+/// Undoes `%40` and the like; the decoder's messages may hold either form.
+fn percent_decoded(text: &str) -> String {
+    // `form_urlencoded` also turns `+` into a space, which a password may hold.
+    url::form_urlencoded::parse(text.replace('+', "%2B").as_bytes())
+        .next()
+        .map(|(name, _)| name.into_owned())
+        .unwrap_or_default()
+}
+
+fn network(text: &str) -> Result<Url, AddressError> {
+    let url = Url::parse(text).map_err(|error| {
+        AddressError::Malformed(format!(
+            "{error}; a password with special characters goes into username and password_file"
+        ))
+    })?;
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(AddressError::Malformed("names no host".to_owned()));
+    }
+    Ok(url)
+}
+
+impl fmt::Display for Address {
+    /// Without user, password and query, which may hold a token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Folder(path) => write!(f, "dir:{}", path.display()),
+            Self::Device(path) => write!(f, "v4l2:{}", path.display()),
+            Self::Rtsp(url) | Self::Http(url) => {
+                write!(f, "{}://{}", url.scheme(), url.host_str().unwrap_or_default())?;
+                if let Some(port) = url.port() {
+                    write!(f, ":{port}")?;
+                }
+                f.write_str(url.path())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Address, AddressError> {
+        Address::parse(text, Path::new("/etc/kith"))
+    }
+
+    #[test]
+    fn only_listed_schemes_are_opened() {
+        for refused in [
+            "exec:rm",
+            "pipe:0",
+            "concat:a|b",
+            "tcp://h:1",
+            "udp://h:1",
+            "data:text",
+            "lavfi:testsrc",
+            "clip.mp4",
+            "",
+            "FILE:clip.mp4",
+            "ftp://h/x",
+            "subfile,,start,0,end,1,,:/etc/passwd",
+        ] {
+            let error = parse(refused).expect_err(refused);
+            assert!(error.to_string().contains("rtsp://"), "{refused}: {error}");
+        }
+        assert_eq!(parse("file:clip.mp4"), Ok(Address::File("/etc/kith/clip.mp4".into())));
+        assert_eq!(parse("file:///a/b.mp4"), Ok(Address::File("/a/b.mp4".into())));
+        assert_eq!(parse("dir:/pictures"), Ok(Address::Folder("/pictures".into())));
+        assert_eq!(parse("v4l2:/dev/video0"), Ok(Address::Device("/dev/video0".into())));
+        assert!(matches!(parse("v4l2:video0"), Err(AddressError::Malformed(_))));
+        assert!(matches!(parse("rtsp://"), Err(AddressError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_file_named_like_a_protocol_stays_a_file() {
+        assert_eq!(parse("file:pipe:0"), Ok(Address::File("/etc/kith/pipe:0".into())));
+        assert_eq!(
+            parse("file:http://x/y"),
+            Ok(Address::File("/etc/kith/http://x/y".into()))
+        );
+    }
+
+    #[test]
+    fn passwords_are_never_shown() {
+        let password = Secret::new("p@ss:/w#rd".to_owned());
+        let address = parse("rtsp://cam:554/live?token=abc").and_then(|a| a.with_login(Some("admin"), Some(&password)));
+        let address = address.expect("a good address");
+        let Address::Rtsp(url) = &address else {
+            panic!("{address}")
+        };
+        for line in [
+            address.to_string(),
+            format!("{address:?}"),
+            address.redact(&format!("{url}: 401 Unauthorized")),
+            address.redact(&format!("auth admin:{} failed", password.expose())),
+        ] {
+            assert!(!line.contains("p@ss") && !line.contains("p%40ss"), "{line}");
+        }
+        assert!(parse("rtsp://u:secret@cam/x").is_ok_and(|a| !a.to_string().contains("secret")));
+        let error = parse("rtsp://u:se#cret@cam/x").expect_err("a fragment in the host");
+        assert!(!error.to_string().contains("se#cret"));
+    }
+}

@@ -1,0 +1,276 @@
+//! The table of all keys: what the checker allows and what the reference page says come from here.
+
+use std::fmt::Write as _;
+
+/// What a value has to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    /// Any text that isn't empty.
+    Text,
+    /// A file or folder; relative to the configuration's folder.
+    Path,
+    /// A whole number within both limits.
+    Whole(i64, i64),
+    /// A number within both limits.
+    Number(f64, f64),
+    /// `true` or `false`.
+    Switch,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A table with keys of its own.
+    Table(&'static [Key]),
+    /// Any number of tables, `[[name]]`.
+    Tables(&'static [Key]),
+}
+
+impl Kind {
+    /// What would be valid, in words.
+    pub(super) fn valid(self) -> String {
+        match self {
+            Self::Text => "text in quotes".to_owned(),
+            Self::Path => "a path in quotes".to_owned(),
+            Self::Whole(from, to) => format!("a whole number from {from} to {to}"),
+            Self::Number(from, to) => format!("a number from {from} to {to}"),
+            Self::Switch => "`true` or `false`".to_owned(),
+            Self::Choice(words) => {
+                let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+                format!("one of {}", quoted.join(", "))
+            }
+            Self::Table(_) => "a table".to_owned(),
+            Self::Tables(_) => "a list of tables, each under its own [[heading]]".to_owned(),
+        }
+    }
+}
+
+/// One key of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key {
+    /// Its name within its table.
+    pub name: &'static str,
+    /// What its value has to be.
+    pub kind: Kind,
+    /// What holds when it isn't given, for the reference page.
+    pub default: &'static str,
+    /// What it does, for the reference page.
+    pub about: &'static str,
+}
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Key {
+    Key {
+        name,
+        kind,
+        default,
+        about,
+    }
+}
+
+/// The keys outside of any table, and the tables.
+pub(super) const TOP: &[Key] = &[
+    key(
+        "node",
+        Kind::Text,
+        "from the host name",
+        "This box's name in topics: `a-z`, `0-9`, `_`, `-`. Made from the host name at the first start, kept in the \
+         state folder, and stable from then on.",
+    ),
+    key(
+        "state",
+        Kind::Path,
+        "`~/.local/state/kith`",
+        "The folder of gallery, outbox and node id. `--state` and `KITH_STATE` win over it; a service gets systemd's.",
+    ),
+    key(
+        "announce_again_s",
+        Kind::Whole(0, 86_400),
+        "`30`",
+        "The same person on the same camera is not announced again within so many seconds.",
+    ),
+    key("mqtt", Kind::Table(MQTT), "", "The broker."),
+    key("runtime", Kind::Table(RUNTIME), "", "What runs the networks."),
+    key("identify", Kind::Table(IDENTIFY), "", "Who is it."),
+    key("verdict", Kind::Table(VERDICT), "", "When Kith makes up its mind."),
+    key(
+        "presence",
+        Kind::Table(PRESENCE),
+        "",
+        "The `ON` and `OFF` of each person.",
+    ),
+    key("publish", Kind::Table(PUBLISH), "", "What leaves the box."),
+    key("camera", Kind::Tables(CAMERA), "", "One table for each camera."),
+];
+
+const MQTT: &[Key] = &[
+    key(
+        "url",
+        Kind::Text,
+        "required",
+        "`mqtt://HOST[:PORT]`, or `mqtts://HOST[:PORT]` for TLS, which is always verified. No password in it.",
+    ),
+    key("username", Kind::Text, "none", "The broker's user."),
+    key(
+        "password_file",
+        Kind::Path,
+        "none",
+        "A file that holds the password, or the name of a systemd credential.",
+    ),
+    key(
+        "ca_file",
+        Kind::Path,
+        "the system's",
+        "PEM file of the authority that signed the broker's certificate, for `mqtts://`.",
+    ),
+    key("base_topic", Kind::Text, "`\"kith\"`", "What every topic begins with."),
+    key(
+        "client_id",
+        Kind::Text,
+        "`kith-NODE`",
+        "The client id; two clients with one id throw each other out.",
+    ),
+    key(
+        "keep_alive_s",
+        Kind::Whole(5, 3_600),
+        "`15`",
+        "A dead connection is noticed by the broker after one and a half times this.",
+    ),
+];
+
+const RUNTIME: &[Key] = &[
+    key(
+        "provider",
+        Kind::Choice(&["auto", "tensorrt", "cuda", "cpu"]),
+        "`\"auto\"`",
+        "`auto` tries TensorRT, CUDA, CPU and announces a fallback; one asked for by name is had or is an error.",
+    ),
+    key(
+        "threads",
+        Kind::Whole(1, 256),
+        "all cores",
+        "Threads that the networks may use on the CPU.",
+    ),
+    key("library", Kind::Path, "found", "The ONNX Runtime library."),
+    key(
+        "models",
+        Kind::Path,
+        "found",
+        "The folder of `models.toml` and the networks.",
+    ),
+];
+
+const IDENTIFY: &[Key] = &[key(
+    "by",
+    Kind::Choice(&["gallery"]),
+    "`\"gallery\"`",
+    "Compare with the enrolled photos.",
+)];
+
+const VERDICT: &[Key] = &[key(
+    "min_shots",
+    Kind::Whole(1, 8),
+    "`3`",
+    "Good shots of a face before the vote. Less is quicker and errs more.",
+)];
+
+const PRESENCE: &[Key] = &[key(
+    "hold_s",
+    Kind::Whole(1, 86_400),
+    "`60`",
+    "A person stays `ON` for so long after being seen last.",
+)];
+
+const PUBLISH: &[Key] = &[key(
+    "faces",
+    Kind::Switch,
+    "`false`",
+    "Publish a picture of the best shot of each verdict. Whoever may read the topic sees faces.",
+)];
+
+const CAMERA: &[Key] = &[
+    key(
+        "id",
+        Kind::Text,
+        "required",
+        "Its name in topics: `a-z`, `0-9`, `_`, `-`; each camera its own.",
+    ),
+    key(
+        "url",
+        Kind::Text,
+        "required",
+        "`file:clip.mp4`, `rtsp://…`, `rtsps://…`, `http://…` or `https://…` (MJPEG), `v4l2:/dev/video0`, \
+         `dir:FOLDER` (pictures). Nothing else.",
+    ),
+    key("username", Kind::Text, "none", "The camera's user."),
+    key(
+        "password_file",
+        Kind::Path,
+        "none",
+        "A file that holds the camera's password, or the name of a systemd credential.",
+    ),
+    key(
+        "min_face_px",
+        Kind::Whole(12, 2_000),
+        "`40`",
+        "The smallest face that is looked for, in pixels. Half of it costs four times as much.",
+    ),
+    key(
+        "frames_per_second",
+        Kind::Number(0.1, 60.0),
+        "`10`",
+        "So many frames a second are looked at, at most.",
+    ),
+    key(
+        "loop",
+        Kind::Switch,
+        "`false`",
+        "Begin a file or folder again when it ends.",
+    ),
+];
+
+/// The reference page of all keys, as Markdown.
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Configuration\n\n\
+         One TOML file, given by `kith run --config FILE`. Every key but those of `[[camera]]` can also come from the \
+         environment, which wins: `KITH__MQTT__URL` is `mqtt.url`. A key that is not on this page is an error. \
+         `kith check --config FILE` names every mistake at once. Relative paths count from the file's folder.\n\n\
+         This page is made from the table that the checker uses (`src/config/keys.rs`).\n",
+    );
+    section(
+        &mut page,
+        "At the top of the file",
+        TOP.iter()
+            .filter(|key| !matches!(key.kind, Kind::Table(_) | Kind::Tables(_))),
+    );
+    for table in TOP {
+        match table.kind {
+            Kind::Table(keys) => section(
+                &mut page,
+                &format!("`[{}]`\n\n{}", table.name, table.about),
+                keys.iter(),
+            ),
+            Kind::Tables(keys) => section(
+                &mut page,
+                &format!("`[[{}]]`\n\n{}", table.name, table.about),
+                keys.iter(),
+            ),
+            _ => {}
+        }
+    }
+    page
+}
+
+fn section<'a>(page: &mut String, heading: &str, keys: impl Iterator<Item = &'a Key>) {
+    let _ = write!(
+        page,
+        "\n## {heading}\n\n| key | value | default | |\n| --- | --- | --- | --- |\n"
+    );
+    for key in keys {
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} | {} |",
+            key.name,
+            key.kind.valid(),
+            key.default,
+            key.about
+        );
+    }
+}

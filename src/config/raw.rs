@@ -1,0 +1,80 @@
+//! What the file says: every key optional, nothing interpreted. The docs of each key are in [`super::keys`].
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::runtime::Provider;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Raw {
+    pub(super) node: Option<String>,
+    pub(super) state: Option<PathBuf>,
+    pub(super) announce_again_s: Option<u64>,
+    pub(super) mqtt: Mqtt,
+    pub(super) runtime: Runtime,
+    pub(super) identify: Identify,
+    pub(super) verdict: Verdict,
+    pub(super) presence: Presence,
+    pub(super) publish: Publish,
+    pub(super) camera: Vec<Camera>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Mqtt {
+    pub(super) url: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) password_file: Option<PathBuf>,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) base_topic: Option<String>,
+    pub(super) client_id: Option<String>,
+    pub(super) keep_alive_s: Option<u16>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Runtime {
+    pub(super) provider: Option<Provider>,
+    pub(super) threads: Option<usize>,
+    pub(super) library: Option<PathBuf>,
+    pub(super) models: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Identify {
+    pub(super) by: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Verdict {
+    pub(super) min_shots: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Presence {
+    pub(super) hold_s: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Publish {
+    pub(super) faces: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Camera {
+    pub(super) id: Option<String>,
+    pub(super) url: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) password_file: Option<PathBuf>,
+    pub(super) min_face_px: Option<u32>,
+    pub(super) frames_per_second: Option<f64>,
+    #[serde(rename = "loop")]
+    pub(super) looped: Option<bool>,
+}

@@ -1,0 +1,287 @@
+//! What the program may rely on, made from what the file says.
+
+use std::collections::HashSet;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use url::Url;
+
+use super::error::Mistake;
+use super::raw::{self, Raw};
+use super::secret::Secret;
+use crate::camera::Address;
+use crate::frame::CameraId;
+use crate::runtime::RuntimeSettings;
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The node id, if the file names it: `[a-z0-9_-]+`.
+    pub node: Option<String>,
+    /// The state folder, if the file names it.
+    pub state: Option<PathBuf>,
+    /// The broker.
+    pub mqtt: MqttSettings,
+    /// What runs the networks.
+    pub runtime: RuntimeSettings,
+    /// How faces get names.
+    pub identify_by: IdentifyBy,
+    /// Good shots before the vote, 1 or more.
+    pub min_shots: usize,
+    /// How long a person is present after having been seen.
+    pub presence_hold: Duration,
+    /// The least time between two announcements of a person on a camera.
+    pub announce_again: Duration,
+    /// Whether pictures of faces are published.
+    pub publish_faces: bool,
+    /// At least one; their ids differ.
+    pub cameras: Vec<CameraSettings>,
+}
+
+/// How to reach the broker.
+#[derive(Debug, Clone)]
+pub struct MqttSettings {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Whether it is spoken to over TLS, verified.
+    pub tls: bool,
+    /// PEM text of the authority to trust instead of the system's.
+    pub authority_pem: Option<Vec<u8>>,
+    /// User, and password if there is one.
+    pub login: Option<(String, Option<Secret>)>,
+    /// What every topic begins with; no slash at either end.
+    pub base_topic: String,
+    /// The client id, if the file names it.
+    pub client_id: Option<String>,
+    /// Seconds between signs of life, 5 or more.
+    pub keep_alive_s: u16,
+}
+
+/// What turns an embedding into a person. Trained heads come with the trainer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdentifyBy {
+    /// The enrolled photos.
+    Gallery,
+}
+
+/// One camera.
+#[derive(Debug, Clone)]
+pub struct CameraSettings {
+    /// `[a-z0-9_-]+`.
+    pub id: CameraId,
+    /// Where its pictures come from.
+    pub address: Address,
+    /// The smallest face that is looked for, in pixels.
+    pub min_face_px: u32,
+    /// At most so many frames a second are looked at.
+    pub frames_per_second: f64,
+    /// Whether a file or folder begins again when it ends.
+    pub looped: bool,
+}
+
+/// Makes settings, adding to `mistakes`. `None` only when there is at least one mistake.
+pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Settings> {
+    let node = raw.node.filter(|node| is_id(node, "node", mistakes));
+    let mqtt = mqtt(raw.mqtt, folder, mistakes);
+    let cameras = cameras(raw.camera, folder, mistakes);
+    let runtime = raw.runtime;
+    Some(Settings {
+        node,
+        state: raw.state.map(|path| folder.join(path)),
+        mqtt: mqtt?,
+        runtime: RuntimeSettings {
+            provider: runtime.provider.unwrap_or_default(),
+            threads: runtime.threads,
+            library: runtime.library.map(|path| folder.join(path)),
+            models: runtime.models.map(|path| folder.join(path)),
+        },
+        identify_by: match raw.identify.by.as_deref() {
+            // The table of keys allows no other word yet.
+            None | Some(_) => IdentifyBy::Gallery,
+        },
+        min_shots: raw.verdict.min_shots.unwrap_or(3),
+        presence_hold: Duration::from_secs(raw.presence.hold_s.unwrap_or(60)),
+        announce_again: Duration::from_secs(raw.announce_again_s.unwrap_or(30)),
+        publish_faces: raw.publish.faces.unwrap_or(false),
+        cameras,
+    })
+}
+
+fn mqtt(raw: raw::Mqtt, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<MqttSettings> {
+    let place = match raw.url.as_deref().map(broker) {
+        Some(Ok(place)) => Some(place),
+        Some(Err(problem)) => {
+            mistakes.push(Mistake::new("mqtt.url", problem));
+            None
+        }
+        // A value of a wrong type was named already.
+        None if mistakes.iter().any(|mistake| mistake.key == "mqtt.url") => None,
+        None => {
+            mistakes.push(Mistake::new(
+                "mqtt.url",
+                "is missing; it says where the broker is, such as \"mqtt://127.0.0.1:1883\"",
+            ));
+            None
+        }
+    };
+    let password = raw
+        .password_file
+        .and_then(|file| password(&file, folder, "mqtt.password_file", mistakes));
+    if password.is_some() && raw.username.is_none() {
+        mistakes.push(Mistake::new("mqtt.username", "is missing beside mqtt.password_file"));
+    }
+    let authority_pem = raw.ca_file.and_then(|file| {
+        let file = folder.join(file);
+        std::fs::read(&file)
+            .map_err(|error| {
+                mistakes.push(Mistake::new(
+                    "mqtt.ca_file",
+                    format!("can't read {}: {error}", file.display()),
+                ));
+            })
+            .ok()
+    });
+    let base_topic = raw.base_topic.unwrap_or_else(|| "kith".to_owned());
+    let good_topic = !base_topic.starts_with(['/', '$'])
+        && !base_topic.ends_with('/')
+        && !base_topic
+            .chars()
+            .any(|c| matches!(c, '+' | '#') || c.is_control() || c.is_whitespace());
+    if !good_topic {
+        mistakes.push(Mistake::new(
+            "mqtt.base_topic",
+            "no topic may begin with `/` or `$`, end with `/`, or hold `+`, `#` or a space; \"kith\" is the usual one",
+        ));
+    }
+    let (host, port, tls) = place?;
+    if authority_pem.is_some() && !tls {
+        mistakes.push(Mistake::new(
+            "mqtt.ca_file",
+            "does nothing for mqtt://; write mqtts:// for TLS",
+        ));
+    }
+    Some(MqttSettings {
+        host,
+        port,
+        tls,
+        authority_pem,
+        login: raw.username.map(|user| (user, password)),
+        base_topic,
+        client_id: raw.client_id,
+        keep_alive_s: raw.keep_alive_s.unwrap_or(15),
+    })
+}
+
+/// Host, port, and whether TLS is spoken.
+fn broker(text: &str) -> Result<(String, u16, bool), String> {
+    const VALID: &str = "write mqtt://HOST[:PORT], or mqtts://HOST[:PORT] for TLS";
+    let url = Url::parse(text).map_err(|error| format!("{error}; {VALID}"))?;
+    let tls = match url.scheme() {
+        "mqtt" => false,
+        "mqtts" => true,
+        other => return Err(format!("`{other}:` is not spoken; {VALID}")),
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("holds a user or password; put them into mqtt.username and mqtt.password_file".to_owned());
+    }
+    let host = url.host_str().filter(|host| !host.is_empty());
+    let host = host.ok_or_else(|| format!("names no host; {VALID}"))?;
+    if !matches!(url.path(), "" | "/") || url.query().is_some() {
+        return Err(format!("has something after the host; {VALID}"));
+    }
+    // An IPv6 address stands in brackets in an URL, and without them everywhere else.
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok((host, url.port().unwrap_or(if tls { 8883 } else { 1883 }), tls))
+}
+
+fn cameras(raw: Vec<raw::Camera>, folder: &Path, mistakes: &mut Vec<Mistake>) -> Vec<CameraSettings> {
+    if raw.is_empty() && !mistakes.iter().any(|mistake| mistake.key.starts_with("camera")) {
+        mistakes.push(Mistake::new(
+            "camera",
+            "there is none; write a [[camera]] with id and url",
+        ));
+    }
+    let mut seen = HashSet::new();
+    let mut cameras = Vec::new();
+    for (index, camera) in raw.into_iter().enumerate() {
+        let path = format!("camera[{index}]");
+        let named = |key: &str, mistakes: &[Mistake]| mistakes.iter().any(|m| m.key == format!("{path}.{key}"));
+        if camera.id.is_none() && !named("id", mistakes) {
+            mistakes.push(Mistake::new(
+                format!("{path}.id"),
+                "is missing; a camera's name in topics, such as \"door\"",
+            ));
+        }
+        if camera.url.is_none() && !named("url", mistakes) {
+            mistakes.push(Mistake::new(
+                format!("{path}.url"),
+                format!("is missing; it says where the pictures come from: {}", Address::VALID),
+            ));
+        }
+        let id = camera
+            .id
+            .filter(|id| is_id(id, &format!("{path}.id"), mistakes))
+            .filter(|id| {
+                let fresh = seen.insert(id.clone());
+                if !fresh {
+                    mistakes.push(Mistake::new(
+                        format!("{path}.id"),
+                        format!("\"{id}\" is another camera's id already"),
+                    ));
+                }
+                fresh
+            });
+        let password = camera
+            .password_file
+            .and_then(|file| password(&file, folder, &format!("{path}.password_file"), mistakes));
+        let address = camera.url.and_then(|url| {
+            Address::parse(&url, folder)
+                .and_then(|address| address.with_login(camera.username.as_deref(), password.as_ref()))
+                .map_err(|error| mistakes.push(Mistake::new(format!("{path}.url"), error.to_string())))
+                .ok()
+        });
+        if let (Some(id), Some(address)) = (id, address) {
+            cameras.push(CameraSettings {
+                id: id.into(),
+                address,
+                min_face_px: camera.min_face_px.unwrap_or(40),
+                frames_per_second: camera.frames_per_second.unwrap_or(10.0),
+                looped: camera.looped.unwrap_or(false),
+            });
+        }
+    }
+    cameras
+}
+
+fn is_id(text: &str, key: &str, mistakes: &mut Vec<Mistake>) -> bool {
+    let good = !text.is_empty()
+        && text.len() <= 64
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-'));
+    if !good {
+        mistakes.push(Mistake::new(
+            key,
+            format!("{text:?} can't be part of a topic; use only a-z, 0-9, _ and -, at most 64 of them"),
+        ));
+    }
+    good
+}
+
+/// Reads a password: a systemd credential of that name if there is one, else the file. The line's end is dropped.
+fn password(file: &Path, folder: &Path, key: &str, mistakes: &mut Vec<Mistake>) -> Option<Secret> {
+    let credential = env::var_os("CREDENTIALS_DIRECTORY")
+        .map(|credentials| PathBuf::from(credentials).join(file))
+        .filter(|path| path.is_file());
+    let path = credential.unwrap_or_else(|| folder.join(file));
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())),
+        Err(error) => {
+            mistakes.push(Mistake::new(key, format!("can't read {}: {error}", path.display())));
+            None
+        }
+    }
+}

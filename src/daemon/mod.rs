@@ -1,0 +1,300 @@
+//! Wires the parts together, waits, and stops them in order.
+//!
+//! Threads: one reader and one worker for each camera, one engine, one outbox, one that watches the gallery; tokio has
+//! one thread for MQTT and signals. Networks, broker and live cameras are opened at the same time; a file waits for
+//! the networks, so that nothing of it passes unseen.
+
+mod cameras;
+mod gallery_watch;
+mod node;
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use jiff::Timestamp;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc as tokio_mpsc, watch};
+
+use cameras::Cameras;
+pub use cameras::check_camera;
+
+use crate::config::Settings;
+use crate::engine::{self, EngineFacts, Meter};
+use crate::gallery::Gallery;
+use crate::identify::Identifier;
+use crate::model::Catalogue;
+use crate::paths;
+use crate::publish::{self, Depth, Desk, Farewell, Info, ModelInfo, Outbox, Saying, StatsSource, ToOutbox, Topics};
+use crate::state_dir;
+use crate::stop::Stop;
+use crate::watcher::SharedIdentifier;
+
+/// How long the last messages may take, once everything was seen.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+/// As [`LAST_WORDS`], when we were told to stop.
+const LAST_WORDS_ON_SIGNAL: Duration = Duration::from_secs(3);
+/// States that may wait for the desk; a worker waits when it is full, which is never longer than the desk needs.
+const ROOM: usize = 1024;
+
+/// Why the daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    ByWish,
+    /// Every camera is a file or folder that came to its end.
+    AllSeen,
+    /// The networks fail for good.
+    NetworksFailed,
+}
+
+/// What the main thread waits for.
+enum News {
+    Opened(Box<anyhow::Result<EngineFacts>>),
+    CameraOver,
+    EngineDied,
+    Signal,
+}
+
+/// Runs until a signal, or until every camera came to its end. `state` is the state folder.
+///
+/// # Errors
+/// When something without which nothing works can't be opened.
+pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
+    let started = Timestamp::now();
+    state_dir::prepare(state)?;
+    let _alone = node::lock(state)?;
+    let node: Arc<str> = node::id(settings.node.as_deref(), state)?.into();
+    let (news_sender, news) = sync_channel(64);
+    let meter = Arc::new(Meter::default());
+
+    // The slowest first.
+    let (opened, died) = (news_sender.clone(), news_sender.clone());
+    let (engine, engine_thread) = engine::start(
+        settings.runtime.clone(),
+        Arc::clone(&meter),
+        move |facts| tell(&opened, News::Opened(Box::new(facts))),
+        move || tell(&died, News::EngineDied),
+    )?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("io")
+        .enable_all()
+        .build()
+        .context("can't start the I/O thread")?;
+    runtime.spawn(signals(news_sender.clone()));
+    let stop = Stop::default();
+    let mut cameras = Cameras::open(&settings.cameras, &stop)?;
+    let topics = Topics::new(&settings.mqtt.base_topic, &node);
+    let options = publish::options(&settings.mqtt, &node, &topics)?;
+    let outbox = Outbox::open(state)?;
+    let publishing = Publishing::start(&runtime, outbox, options, topics, settings, &cameras, &meter)?;
+    tracing::info!(%node, broker = %format!("{}:{}", settings.mqtt.host, settings.mqtt.port), "started");
+
+    let facts = match wait_for_networks(&news) {
+        Ok(Some(facts)) => facts,
+        other => {
+            stop.set();
+            cameras.join();
+            publishing.end(&runtime, Instant::now());
+            return other.map(|_| Ended::ByWish);
+        }
+    };
+    let gallery = Gallery::open_read_only(state)?;
+    let matcher = gallery.matcher(&facts.space, facts.thresholds, facts.calibration)?;
+    let people = gallery.people()?;
+    if people.is_empty() {
+        tracing::warn!("nobody is enrolled, so everybody is unknown; add people with `kith enroll NAME PHOTO…`");
+    }
+    let identifier: SharedIdentifier = Arc::new(RwLock::new(Arc::new(matcher) as Arc<dyn Identifier + Sync>));
+    // In this order: once `info` is there, the node is `online`.
+    let everybody: Vec<_> = people.into_iter().map(|summary| summary.person).collect();
+    let enrolled = everybody.len();
+    publishing.say(Saying::Enrolled(everybody));
+    publishing.say(Saying::Info(Box::new(Info {
+        provider: facts.provider.clone(),
+        models: models(settings)?,
+        cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
+        people: enrolled,
+        started,
+    })));
+    let gallery_thread = gallery_watch::start(
+        gallery,
+        &facts,
+        Arc::clone(&identifier),
+        publishing.sayings.clone(),
+        stop.clone(),
+    )?;
+    cameras.watch(&cameras::Wiring {
+        settings,
+        node: &node,
+        facts: &facts,
+        identifier: &identifier,
+        engine: &engine,
+        outbox: &publishing.outbox,
+        sayings: &publishing.sayings,
+        over: &|| {
+            let news = news_sender.clone();
+            Box::new(move || tell(&news, News::CameraOver))
+        },
+    })?;
+    drop(engine);
+
+    let ended = wait(&news, settings.cameras.len());
+    match ended {
+        Ended::ByWish => tracing::info!("stopping; once more stops at once"),
+        Ended::AllSeen => tracing::info!("every camera came to its end"),
+        Ended::NetworksFailed => tracing::error!("stopping, since nothing can be recognised any more"),
+    }
+    stop.set();
+    cameras.stop();
+    let _ = gallery_thread.join();
+    let last_words = if ended == Ended::AllSeen {
+        LAST_WORDS
+    } else {
+        LAST_WORDS_ON_SIGNAL
+    };
+    publishing.end(&runtime, Instant::now() + last_words);
+    let _ = engine_thread.join();
+    runtime.shutdown_background();
+    Ok(ended)
+}
+
+fn tell(news: &SyncSender<News>, what: News) {
+    // The main thread outlives everybody who tells it something, or is leaving.
+    let _ = news.try_send(what);
+}
+
+/// Waits for the networks; `None` when a signal came first.
+fn wait_for_networks(news: &Receiver<News>) -> anyhow::Result<Option<EngineFacts>> {
+    loop {
+        match news.recv()? {
+            News::Opened(facts) => return facts.map(Some),
+            News::Signal => return Ok(None),
+            News::CameraOver | News::EngineDied => {}
+        }
+    }
+}
+
+fn wait(news: &Receiver<News>, cameras: usize) -> Ended {
+    let mut over = 0;
+    loop {
+        match news.recv() {
+            Ok(News::CameraOver) => {
+                over += 1;
+                if over == cameras {
+                    return Ended::AllSeen;
+                }
+            }
+            Ok(News::EngineDied) => return Ended::NetworksFailed,
+            Ok(News::Signal) | Err(_) => return Ended::ByWish,
+            Ok(News::Opened(_)) => {}
+        }
+    }
+}
+
+/// Tells of the first signal; leaves at once at the second.
+async fn signals(news: SyncSender<News>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("can't listen for signals; only kill -9 will end this");
+        return;
+    };
+    let mut asked = false;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if asked {
+            std::process::exit(130);
+        }
+        asked = true;
+        tell(&news, News::Signal);
+    }
+}
+
+/// Outbox, desk and connection.
+struct Publishing {
+    sayings: tokio_mpsc::Sender<Saying>,
+    outbox: SyncSender<ToOutbox>,
+    outbox_thread: thread::JoinHandle<()>,
+    farewell: watch::Sender<Farewell>,
+    desk: tokio::task::JoinHandle<u64>,
+    depth: Depth,
+}
+
+impl Publishing {
+    fn start(
+        runtime: &Runtime,
+        outbox: Outbox,
+        options: rumqttc::MqttOptions,
+        topics: Topics,
+        settings: &Settings,
+        cameras: &Cameras,
+        meter: &Arc<Meter>,
+    ) -> anyhow::Result<Self> {
+        let (sayings, to_desk) = tokio_mpsc::channel(ROOM);
+        let (answers, from_outbox) = tokio_mpsc::channel(ROOM);
+        let (link_events, link) = tokio_mpsc::channel(4);
+        let (farewell, until) = watch::channel(Farewell::Stay);
+        let depth = outbox.depth();
+        let (outbox, outbox_thread) = outbox.start(answers)?;
+        runtime.spawn(publish::link(options, link_events));
+        let desk = Desk {
+            topics,
+            sayings: to_desk,
+            from_outbox,
+            to_outbox: outbox.clone(),
+            link,
+            farewell: until,
+            presence_hold: settings.presence_hold,
+            cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
+            stats: StatsSource::new(cameras.slots(), Arc::clone(meter), depth.clone()),
+        };
+        Ok(Self {
+            sayings,
+            outbox,
+            outbox_thread,
+            farewell,
+            desk: runtime.spawn(desk.run()),
+            depth,
+        })
+    }
+
+    fn say(&self, saying: Saying) {
+        let _ = self.sayings.blocking_send(saying);
+    }
+
+    /// Sends what waits, until `deadline` at most, says `offline`, and closes the outbox.
+    fn end(self, runtime: &Runtime, deadline: Instant) {
+        let _ = self.farewell.send(Farewell::Until(deadline));
+        match runtime.block_on(self.desk) {
+            Ok(0) | Err(_) => {}
+            Ok(too_old) => tracing::warn!(too_old, "events were too old for `event` and are in the log only"),
+        }
+        let _ = self.outbox.send(ToOutbox::Close);
+        drop(self.outbox);
+        let _ = self.outbox_thread.join();
+        let rows = self.depth.rows();
+        if rows > 0 {
+            tracing::warn!(rows, "events wait in the outbox for the next start");
+        }
+    }
+}
+
+/// The networks in use, as `info` names them.
+fn models(settings: &Settings) -> anyhow::Result<Vec<ModelInfo>> {
+    let catalogue = Catalogue::read(&paths::models_dir(settings.runtime.models.as_deref()))?;
+    let files = catalogue.models().iter().flat_map(|model| {
+        model.files.iter().map(|(role, file)| ModelInfo {
+            name: format!("{}/{role}", model.name),
+            sha256: file.sha256.clone(),
+        })
+    });
+    Ok(files.collect())
+}

@@ -1,0 +1,240 @@
+//! The engine thread: it alone owns the networks. Cameras' workers send it frames to be searched and crops to be
+//! embedded; what waits at once is embedded in one run, and each worker has one frame at a time here, so that the
+//! cameras take turns.
+//!
+//! Requests come over a bounded channel, and a worker that finds it full waits: it has no frame to lose by that, since
+//! its slot keeps the latest one. Answers go to the worker's own inbox.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use image::RgbImage;
+
+use crate::align;
+use crate::detect::{Face, Landmarks};
+use crate::embed::Embedding;
+use crate::frame::Frame;
+use crate::model::{Calibration, Thresholds};
+use crate::networks::Networks;
+use crate::runtime::RuntimeSettings;
+
+/// Requests that may wait; more than the workers' frames and shots together in any sane house.
+const ROOM: usize = 64;
+/// After so many failures in a row the card or the library is gone, not one picture bad.
+const FAILURES_UNTIL_DEAD: u32 = 10;
+
+/// What a worker asks for.
+pub enum Request {
+    /// The faces of a frame.
+    Detect {
+        /// The frame; it comes back with the answer.
+        frame: Frame,
+        /// The smallest face that is looked for, in pixels.
+        min_face_px: u32,
+        /// Takes the answer.
+        answer: DetectAnswer,
+    },
+    /// The embedding of an aligned crop.
+    Embed {
+        /// The crop.
+        aligned: RgbImage,
+        /// Takes the answer.
+        answer: EmbedAnswer,
+    },
+}
+
+/// Takes a frame back with its faces, or `None` where the network failed (which was logged).
+pub type DetectAnswer = Box<dyn FnOnce(Frame, Option<Vec<Face>>) + Send>;
+/// Takes an embedding, or `None` where the network failed (which was logged).
+pub type EmbedAnswer = Box<dyn FnOnce(Option<Embedding>) + Send>;
+
+/// What the engine says about itself once the networks are open.
+#[derive(Debug, Clone)]
+pub struct EngineFacts {
+    /// What really runs the networks and why.
+    pub provider: String,
+    /// Name and first digits of the sha256 of the embedding network, as events carry it.
+    pub model: Arc<str>,
+    /// The embedding's space, which the gallery has to have.
+    pub space: String,
+    /// When a match is a match.
+    pub thresholds: Thresholds,
+    /// What a similarity means.
+    pub calibration: Calibration,
+    /// How a face is cut out for the embedding network.
+    pub align: fn(&RgbImage, &Landmarks) -> Option<RgbImage>,
+}
+
+/// Times and counts, read by the statistics.
+#[derive(Debug, Default)]
+pub struct Meter {
+    /// Frames searched, and the microseconds that took.
+    pub detections: Stage,
+    /// Crops embedded, and the microseconds that took.
+    pub embeddings: Stage,
+    /// Runs of a network that failed.
+    pub failures: AtomicU64,
+}
+
+/// One stage's count and time since the start.
+#[derive(Debug, Default)]
+pub struct Stage {
+    count: AtomicU64,
+    spent_us: AtomicU64,
+}
+
+impl Stage {
+    fn add(&self, count: usize, spent: Duration) {
+        self.count.fetch_add(count as u64, Ordering::Relaxed);
+        self.spent_us
+            .fetch_add(u64::try_from(spent.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How many there were and how long they took, since the start.
+    pub fn so_far(&self) -> (u64, Duration) {
+        let spent = Duration::from_micros(self.spent_us.load(Ordering::Relaxed));
+        (self.count.load(Ordering::Relaxed), spent)
+    }
+}
+
+/// Starts the engine. `opened` is called once with the outcome of opening the networks, `died` when they fail for good
+/// later.
+///
+/// # Errors
+/// When the system can't start a thread.
+pub fn start(
+    settings: RuntimeSettings,
+    meter: Arc<Meter>,
+    opened: impl FnOnce(anyhow::Result<EngineFacts>) + Send + 'static,
+    died: impl FnOnce() + Send + 'static,
+) -> std::io::Result<(SyncSender<Request>, thread::JoinHandle<()>)> {
+    let (sender, requests) = sync_channel(ROOM);
+    let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || {
+        let began = Instant::now();
+        let networks = Networks::open(&settings).and_then(|networks| Ok((facts(&networks)?, networks)));
+        match networks {
+            Ok((facts, networks)) => {
+                tracing::info!(
+                    provider = %facts.provider,
+                    model = %facts.model,
+                    took_ms = began.elapsed().as_millis(),
+                    "the networks are open"
+                );
+                opened(Ok(facts));
+                if !(Engine { networks, meter }).run(&requests) {
+                    died();
+                }
+            }
+            Err(error) => opened(Err(error)),
+        }
+    })?;
+    Ok((sender, thread))
+}
+
+fn facts(networks: &Networks) -> anyhow::Result<EngineFacts> {
+    let model = networks.embedder.model();
+    let missing = |what| {
+        anyhow::anyhow!(
+            "the catalogue has no {what} for the model {}, so nobody could be recognised; run `cargo xtask calibrate`",
+            model.name
+        )
+    };
+    let digits = model.file.sha256.get(..8).unwrap_or(&model.file.sha256);
+    Ok(EngineFacts {
+        provider: networks.provider.to_string(),
+        model: format!("{}-{digits}", model.name).into(),
+        space: networks.embedder.space().to_owned(),
+        thresholds: model.thresholds.ok_or_else(|| missing("thresholds"))?,
+        calibration: model.calibration.ok_or_else(|| missing("calibration"))?,
+        // `Embedder::new` refuses every other alignment.
+        align: align::five_point_112,
+    })
+}
+
+struct Engine {
+    networks: Networks,
+    meter: Arc<Meter>,
+}
+
+impl Engine {
+    /// Serves until nobody can ask any more (`true`), or the networks fail again and again (`false`).
+    fn run(mut self, requests: &Receiver<Request>) -> bool {
+        let mut detect = VecDeque::new();
+        let mut embed = Vec::new();
+        let mut failed_in_a_row = 0;
+        loop {
+            let next = if detect.is_empty() && embed.is_empty() {
+                match requests.recv() {
+                    Ok(request) => Some(request),
+                    Err(_) => return true,
+                }
+            } else {
+                requests.try_recv().ok()
+            };
+            match next {
+                Some(Request::Detect {
+                    frame,
+                    min_face_px,
+                    answer,
+                }) => {
+                    detect.push_back((frame, min_face_px, answer));
+                    continue; // Whatever else waits is taken in first, so that crops are embedded together.
+                }
+                Some(Request::Embed { aligned, answer }) => {
+                    embed.push((aligned, answer));
+                    continue;
+                }
+                None => {}
+            }
+            let well = if embed.is_empty() {
+                detect
+                    .pop_front()
+                    .is_none_or(|(frame, min_face_px, answer)| self.detect(frame, min_face_px, answer))
+            } else {
+                self.embed(std::mem::take(&mut embed))
+            };
+            failed_in_a_row = if well { 0 } else { failed_in_a_row + 1 };
+            if failed_in_a_row >= FAILURES_UNTIL_DEAD {
+                tracing::error!("the networks failed {FAILURES_UNTIL_DEAD} times in a row");
+                return false;
+            }
+        }
+    }
+
+    fn detect(&mut self, frame: Frame, min_face_px: u32, answer: DetectAnswer) -> bool {
+        let began = Instant::now();
+        let faces = self.networks.detector.detect(&frame.pixels, min_face_px);
+        self.meter.detections.add(1, began.elapsed());
+        let faces = self.unless_failed(faces, "detect");
+        let well = faces.is_some();
+        answer(frame, faces);
+        well
+    }
+
+    fn embed(&mut self, asked: Vec<(RgbImage, EmbedAnswer)>) -> bool {
+        let (crops, answers): (Vec<RgbImage>, Vec<EmbedAnswer>) = asked.into_iter().unzip();
+        let began = Instant::now();
+        let embeddings = self.networks.embedder.embed(&crops);
+        self.meter.embeddings.add(crops.len(), began.elapsed());
+        let embeddings = self.unless_failed(embeddings, "embed");
+        let well = embeddings.is_some();
+        let mut embeddings = embeddings.unwrap_or_default().into_iter();
+        for answer in answers {
+            answer(embeddings.next());
+        }
+        well
+    }
+
+    fn unless_failed<T, E: std::fmt::Display>(&self, outcome: Result<T, E>, stage: &str) -> Option<T> {
+        outcome
+            .inspect_err(|error| {
+                self.meter.failures.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(stage, %error, "a network failed");
+            })
+            .ok()
+    }
+}

@@ -1,0 +1,74 @@
+//! From events and states to MQTT.
+//!
+//! - `outbox`: events survive here until the broker has acknowledged them on `log`
+//! - `link`: one connection after the other
+//! - `desk`: what has to be said and in which order
+//! - `presence`: who is `ON`
+//! - `topics`: where it is said
+//! - `states`: the payloads of retained topics
+//!
+//! Home Assistant's discovery will be one more set of retained states at the desk.
+
+mod desk;
+mod link;
+mod outbox;
+mod presence;
+mod states;
+mod topics;
+
+use std::sync::Arc;
+
+pub use desk::{Desk, Farewell};
+pub use link::{LinkEvent, check_broker, link, options};
+pub use outbox::{Depth, FromOutbox, Outbox, OutboxError, ToOutbox};
+pub use states::{Info, ModelInfo, StatsSource};
+pub use topics::Topics;
+use ulid::Ulid;
+
+use crate::frame::{CameraId, CapturedAt};
+use crate::gallery::Person;
+
+/// What the rest of the daemon tells the publisher. Events take the way through the outbox instead.
+#[derive(Debug)]
+pub enum Saying {
+    /// A camera delivers, or no longer does.
+    Camera {
+        /// Which one.
+        camera: CameraId,
+        /// Whether it delivers.
+        online: bool,
+    },
+    /// Who is before a camera now.
+    InView {
+        /// Which one.
+        camera: CameraId,
+        /// Who, sorted by id.
+        people: Vec<Arc<Person>>,
+        /// How many who are nobody enrolled.
+        unknown: usize,
+    },
+    /// A person was seen.
+    Seen {
+        /// Who.
+        person: Arc<Person>,
+        /// By which camera.
+        camera: CameraId,
+        /// When.
+        at: CapturedAt,
+        /// Probability that it is this person.
+        confidence: f64,
+        /// The event that said so, if it was announced.
+        event: Option<Ulid>,
+    },
+    /// A picture of a face, if they are published.
+    Face {
+        /// Which camera.
+        camera: CameraId,
+        /// The picture.
+        jpeg: Vec<u8>,
+    },
+    /// Everybody who is enrolled, at the start and whenever that changes.
+    Enrolled(Vec<Person>),
+    /// What `info` says.
+    Info(Box<Info>),
+}

@@ -1,0 +1,163 @@
+//! The payloads of the retained topics.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::outbox::Depth;
+use super::presence::Sighting;
+use crate::camera::Slot;
+use crate::engine::Meter;
+use crate::event::{time_text, two_decimals_down, ulid_text};
+use crate::frame::CameraId;
+use crate::gallery::Person;
+
+/// What the node says about itself.
+#[derive(Debug, Clone)]
+pub struct Info {
+    /// What really runs the networks and why.
+    pub provider: String,
+    /// The networks in use.
+    pub models: Vec<ModelInfo>,
+    /// The cameras.
+    pub cameras: Vec<CameraId>,
+    /// How many people are enrolled.
+    pub people: usize,
+    /// When the daemon started.
+    pub started: Timestamp,
+}
+
+/// A file of a network.
+#[derive(Debug, Clone)]
+pub struct ModelInfo {
+    /// Such as `mtcnn/pnet`.
+    pub name: String,
+    /// Of the file.
+    pub sha256: String,
+}
+
+impl Info {
+    pub(super) fn json(&self) -> Value {
+        let models: Vec<Value> = self
+            .models
+            .iter()
+            .map(|model| json!({"name": model.name, "sha256": model.sha256}))
+            .collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "provider": self.provider,
+            "models": models,
+            "cameras": self.cameras.iter().map(|camera| &**camera).collect::<Vec<_>>(),
+            "people": self.people,
+            "started": time_text(self.started),
+        })
+    }
+}
+
+/// Who is in view.
+pub(super) fn in_view(people: &[Arc<Person>], unknown: usize) -> Value {
+    let people: Vec<Value> = people.iter().map(|person| named(person)).collect();
+    json!({"people": people, "unknown": unknown})
+}
+
+/// What is known of a person's last sighting.
+pub(super) fn attributes(sighting: &Sighting) -> Value {
+    json!({
+        "name": sighting.person.name.as_str(),
+        "camera": &*sighting.camera,
+        "last_seen": time_text(sighting.at.wall),
+        "confidence": two_decimals_down(sighting.confidence),
+        "event": sighting.event.map(ulid_text),
+    })
+}
+
+fn named(person: &Person) -> Value {
+    json!({"id": person.id, "uid": ulid_text(person.uid), "name": person.name.as_str()})
+}
+
+/// Where the numbers of `stats` come from.
+pub struct StatsSource {
+    cameras: Vec<(CameraId, Arc<Slot>)>,
+    meter: Arc<Meter>,
+    depth: Depth,
+    before: Before,
+}
+
+/// The counts at the last report.
+struct Before {
+    at: Instant,
+    frames: Vec<(u64, u64)>,
+    detections: (u64, Duration),
+    embeddings: (u64, Duration),
+}
+
+impl StatsSource {
+    /// Counts from now on.
+    pub fn new(cameras: Vec<(CameraId, Arc<Slot>)>, meter: Arc<Meter>, depth: Depth) -> Self {
+        let frames = cameras.iter().map(|(_, slot)| slot.counts()).collect();
+        Self {
+            before: Before {
+                at: Instant::now(),
+                frames,
+                detections: meter.detections.so_far(),
+                embeddings: meter.embeddings.so_far(),
+            },
+            cameras,
+            meter,
+            depth,
+        }
+    }
+
+    /// The numbers since the last report.
+    pub(super) fn json(&mut self) -> Value {
+        let now = Before {
+            at: Instant::now(),
+            frames: self.cameras.iter().map(|(_, slot)| slot.counts()).collect(),
+            detections: self.meter.detections.so_far(),
+            embeddings: self.meter.embeddings.so_far(),
+        };
+        let seconds = now.at.saturating_duration_since(self.before.at).as_secs_f64().max(1e-3);
+        let mut cameras = serde_json::Map::new();
+        for ((id, _), (after, before)) in self.cameras.iter().zip(now.frames.iter().zip(&self.before.frames)) {
+            #[expect(clippy::cast_precision_loss, reason = "a minute's frames")]
+            let a_second = (after.0 - before.0) as f64 / seconds;
+            cameras.insert(
+                id.to_string(),
+                json!({"frames_per_second": tenths(a_second), "dropped": after.1 - before.1}),
+            );
+        }
+        let json = json!({
+            "at": time_text(Timestamp::now()),
+            "cameras": cameras,
+            "detections": now.detections.0 - self.before.detections.0,
+            "detect_mean_ms": mean_ms(self.before.detections, now.detections),
+            "embeddings": now.embeddings.0 - self.before.embeddings.0,
+            "embed_mean_ms": mean_ms(self.before.embeddings, now.embeddings),
+            "network_failures": self.meter.failures.load(std::sync::atomic::Ordering::Relaxed),
+            "outbox": self.depth.rows(),
+            "outbox_failed": self.depth.failed(),
+            "memory_mib": memory_mib(),
+        });
+        self.before = now;
+        json
+    }
+}
+
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+fn mean_ms(before: (u64, Duration), after: (u64, Duration)) -> Option<f64> {
+    let count = u32::try_from(after.0 - before.0).ok().filter(|count| *count > 0)?;
+    let mean = after.1.saturating_sub(before.1) / count;
+    Some(tenths(mean.as_secs_f64() * 1000.0))
+}
+
+/// Resident memory of this process, without its children.
+fn memory_mib() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64 / (1024 * 1024))
+}

@@ -1,0 +1,7 @@
+//! Tracks: the faces of one camera over time, each visit one track, and the shots of it that are worth embedding.
+
+mod shots;
+mod tracker;
+
+pub use shots::{Best, ShotTaken, Shots};
+pub use tracker::{Track, Tracker};

@@ -1,0 +1,201 @@
+//! The shots of a track: which face of which frame is worth embedding, and which embedded shots are kept.
+
+use std::time::{Duration, Instant};
+
+use image::RgbImage;
+
+use crate::detect::{Face, FaceBox};
+use crate::embed::Embedding;
+use crate::event::BoxFraction;
+use crate::frame::CapturedAt;
+use crate::quality::Quality;
+use crate::verdict::{Shot, Verdict};
+
+/// Below this, see [`Quality::score`], a shot says more about its blur than about a person.
+const LEAST_SCORE: f32 = 0.1;
+/// Below this, the detector itself doubts that it is a face.
+const LEAST_PROBABILITY: f32 = 0.9;
+/// Shots that are nearer in time show the same thing twice.
+const LEAST_PAUSE: Duration = Duration::from_millis(150);
+/// However good the shots are, one is taken so often, to notice when somebody else is there by now.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// So many of the best are kept.
+const MAX_KEPT: usize = 8;
+/// So many are taken before a shot has to be better than those that are kept.
+const WANTED: usize = 5;
+/// How much better.
+const BETTER: f32 = 1.1;
+/// So many answers are waited for at once.
+const MAX_WAITED_FOR: usize = 3;
+/// Below this cosine similarity to every kept shot it is another person. The calibration's pairs of one person are
+/// this far apart in less than one of a thousand cases.
+const SOMEBODY_ELSE_COSINE: f32 = 0.1;
+/// Whether it is somebody else is only asked of shots that are good.
+const TRUSTED_SCORE: f32 = 0.25;
+
+/// A face that was cut out to be embedded.
+#[derive(Debug, Clone)]
+pub struct ShotTaken {
+    /// When.
+    pub captured_at: CapturedAt,
+    /// How good it is, 0 to 1.
+    pub score: f32,
+    /// Where it was.
+    pub box_frame_fraction: BoxFraction,
+    /// Its height in pixels of the frame.
+    pub face_height_px: u32,
+    /// The face with a margin, if pictures are published.
+    pub picture: Option<RgbImage>,
+}
+
+impl ShotTaken {
+    /// Describes `face` in a frame of `width` times `height` pixels.
+    pub fn new(face: &Face, score: f32, captured_at: CapturedAt, (width, height): (u32, u32)) -> Self {
+        Self {
+            captured_at,
+            score,
+            box_frame_fraction: fraction(&face.box_in_frame, width, height),
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a face's height in pixels"
+            )]
+            face_height_px: face.box_in_frame.height().round().max(0.0) as u32,
+            picture: None,
+        }
+    }
+}
+
+/// `face`'s part within the frame.
+fn fraction(face: &FaceBox, width: u32, height: u32) -> BoxFraction {
+    let along = |from: f32, to: f32, side: u32| {
+        let side = f64::from(side.max(1));
+        let from = (f64::from(from) / side).clamp(0.0, 1.0);
+        (from, (f64::from(to) / side).clamp(0.0, 1.0) - from)
+    };
+    let (x, box_width) = along(face.left, face.right, width);
+    let (y, box_height) = along(face.top, face.bottom, height);
+    BoxFraction {
+        x,
+        y,
+        width: box_width,
+        height: box_height,
+    }
+}
+
+/// A shot with its embedding.
+#[derive(Debug, Clone)]
+struct Kept {
+    taken: ShotTaken,
+    embedding: Embedding,
+}
+
+/// What is known of a track beyond where it is.
+#[derive(Debug, Default)]
+pub struct Shots {
+    /// The best, in the order in which they came.
+    kept: Vec<Kept>,
+    waited_for: usize,
+    last_taken: Option<Instant>,
+    /// Whether there was a preliminary word.
+    pub preliminary: bool,
+    /// The last vote's verdict.
+    pub verdict: Option<Verdict>,
+    /// The last event about this track that was published, and its id.
+    pub announced: Option<ulid::Ulid>,
+}
+
+/// The best shot of a track, for its events.
+pub type Best = ShotTaken;
+
+impl Shots {
+    /// Whether it is time to look at how good the face is.
+    pub fn may_take(&self, face: &Face, now: Instant) -> bool {
+        face.probability >= LEAST_PROBABILITY
+            && self.waited_for < MAX_WAITED_FOR
+            && self.since_last(now).is_none_or(|since| since >= LEAST_PAUSE)
+    }
+
+    /// Whether a shot of this quality is worth embedding; at least `min_shots` are always wanted. If so it counts as
+    /// taken.
+    pub fn take(&mut self, quality: &Quality, min_shots: usize, now: Instant) -> bool {
+        let score = quality.score();
+        let worst = self
+            .kept
+            .iter()
+            .map(|kept| kept.taken.score)
+            .fold(f32::INFINITY, f32::min);
+        let wanted = self.kept.len() + self.waited_for < WANTED.max(min_shots)
+            || score > worst * BETTER
+            || self.since_last(now).is_none_or(|since| since >= LOOK_AGAIN);
+        let take = score >= LEAST_SCORE && wanted;
+        if take {
+            self.waited_for += 1;
+            self.last_taken = Some(now);
+        }
+        take
+    }
+
+    fn since_last(&self, now: Instant) -> Option<Duration> {
+        self.last_taken.map(|last| now.saturating_duration_since(last))
+    }
+
+    /// An answer came, or failed to.
+    pub fn answered(&mut self) {
+        self.waited_for = self.waited_for.saturating_sub(1);
+    }
+
+    /// Whether answers are still to come.
+    pub fn waits(&self) -> bool {
+        self.waited_for > 0
+    }
+
+    /// Whether `embedding` can't be of the person whom the kept shots show.
+    pub fn is_somebody_else(&self, taken: &ShotTaken, embedding: &Embedding) -> bool {
+        let trusted = |score: f32| score >= TRUSTED_SCORE;
+        trusted(taken.score)
+            && self.kept.iter().any(|kept| trusted(kept.taken.score))
+            && self
+                .kept
+                .iter()
+                .all(|kept| kept.embedding.cosine(embedding) < SOMEBODY_ELSE_COSINE)
+    }
+
+    /// Keeps a shot, in place of the worst one if there are enough.
+    pub fn keep(&mut self, taken: ShotTaken, embedding: Embedding) {
+        if self.kept.len() >= MAX_KEPT {
+            let worst = (0..self.kept.len()).min_by(|a, b| {
+                let score = |index: &usize| self.kept[*index].taken.score;
+                score(a).total_cmp(&score(b))
+            });
+            if let Some(worst) = worst {
+                self.kept.remove(worst);
+            }
+        }
+        self.kept.push(Kept { taken, embedding });
+    }
+
+    /// The kept shots, each with its answer by `identify`.
+    pub fn identified(&self, identify: impl Fn(&Embedding) -> crate::identify::Answer) -> Vec<Shot> {
+        self.kept
+            .iter()
+            .map(|kept| Shot {
+                quality: kept.taken.score,
+                answer: identify(&kept.embedding),
+            })
+            .collect()
+    }
+
+    /// The shot that came last: its time is the event's, so that an event is as fresh as what led to it.
+    pub fn last(&self) -> Option<&ShotTaken> {
+        self.kept.last().map(|kept| &kept.taken)
+    }
+
+    /// The best shot.
+    pub fn best(&self) -> Option<&Best> {
+        self.kept
+            .iter()
+            .map(|kept| &kept.taken)
+            .max_by(|a, b| a.score.total_cmp(&b.score))
+    }
+}

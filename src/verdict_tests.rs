@@ -1,0 +1,157 @@
+use proptest::prelude::*;
+use ulid::Ulid;
+
+use super::*;
+use crate::gallery::Name;
+use crate::identify::SimilarTo;
+
+fn person(name: &str, uid: u128) -> Arc<Person> {
+    Arc::new(Person {
+        id: name.to_lowercase(),
+        uid: Ulid(uid),
+        name: Name::parse(name).unwrap(),
+        role: None,
+    })
+}
+
+/// `A97` is Alice with 97 %, `B97` Bob, `u80` unknown with 80 % and most like Alice; `*0.5` after it is the quality.
+fn shots(text: &str) -> Vec<Shot> {
+    let (alice, bob) = (person("Alice", 1), person("Bob", 2));
+    text.split_whitespace()
+        .map(|word| {
+            let (answer, quality) = word.split_once('*').unwrap_or((word, "1"));
+            let confidence = answer[1..].parse::<f64>().unwrap() / 100.0;
+            let answer = match &answer[..1] {
+                "A" => Answer::Known {
+                    person: Arc::clone(&alice),
+                    confidence,
+                },
+                "B" => Answer::Known {
+                    person: Arc::clone(&bob),
+                    confidence,
+                },
+                _ => Answer::Unknown {
+                    confidence,
+                    similar_to: Some(SimilarTo {
+                        person: Arc::clone(&alice),
+                        confidence: 1.0 - confidence,
+                    }),
+                },
+            };
+            Shot {
+                quality: quality.parse().unwrap(),
+                answer,
+            }
+        })
+        .collect()
+}
+
+/// What is said in words: `preliminary alice 0.97`, `voted unknown 0.80 like alice`.
+fn words(judgement: Option<Judgement>) -> String {
+    let (kind, verdict) = match judgement {
+        None => return String::new(),
+        Some(Judgement::Preliminary(verdict)) => ("preliminary", verdict),
+        Some(Judgement::Voted(verdict)) => ("voted", verdict),
+        Some(Judgement::Corrected(verdict)) => ("corrected", verdict),
+    };
+    let who = verdict.person.map_or("unknown".to_owned(), |person| person.id.clone());
+    let like = verdict
+        .similar_to
+        .map_or(String::new(), |person| format!(" like {}", person.id));
+    format!("{kind} {who} {:.2}{like}", verdict.confidence)
+}
+
+#[test]
+fn the_table_of_verdicts() {
+    const NOTHING: Option<&str> = None;
+    // Shots; whether a preliminary word was said; the shots of the verdict before; whether the track ended; the answer.
+    let table = [
+        ("", false, NOTHING, false, ""),
+        ("", false, NOTHING, true, ""),
+        ("A97", false, NOTHING, false, "preliminary alice 0.97"),
+        ("A97", true, NOTHING, false, ""),
+        ("u80", false, NOTHING, false, "preliminary unknown 0.80 like alice"),
+        ("A97 A95", true, NOTHING, false, ""),
+        ("A97 A95 A96", true, NOTHING, false, "voted alice 0.96"),
+        ("A97 A95 A96", false, NOTHING, false, "voted alice 0.96"),
+        ("u80 u90 u70", true, NOTHING, false, "voted unknown 0.80 like alice"),
+        // A visit shorter than the vote still gets its answer.
+        ("A97", true, NOTHING, true, "voted alice 0.97"),
+        ("u80", false, NOTHING, true, "voted unknown 0.80 like alice"),
+        // Good shots weigh more than poor ones.
+        ("A97*0.9 u90*0.2 u90*0.2", true, NOTHING, false, "voted alice 0.70"),
+        // An even split is waited on, and names nobody in the end.
+        ("A90 B90 u90 u90", true, NOTHING, false, ""),
+        ("A90 B90", true, NOTHING, true, "voted unknown 0.10 like alice"),
+        // Said once.
+        ("A97 A95 A96 A97", true, Some("A97 A95 A96"), false, ""),
+        ("A97 A95 A96 A97", true, Some("A97 A95 A96"), true, ""),
+        // Changed by two thirds, not by a little more than half.
+        ("u90 A97 A97", true, Some("u90 u90 u90"), false, "corrected alice 0.68"),
+        ("u90*0.9 A97 A97*0.5", true, Some("u90 u90 u90"), false, ""),
+        ("B90 B90 B90", true, Some("A90 A90 A90"), false, "corrected bob 0.90"),
+        (
+            "u90 u90 u90",
+            true,
+            Some("A90 A90 A90"),
+            true,
+            "corrected unknown 0.90 like alice",
+        ),
+    ];
+    for (text, preliminary, before, ended, expected) in table {
+        let before = before.map(|before| vote(&shots(before)).0);
+        let said = Said {
+            preliminary,
+            verdict: before.as_ref(),
+        };
+        let answer = words(judge(&shots(text), said, Rules { min_shots: 3, ended }));
+        assert_eq!(answer, expected, "{text:?}, preliminary {preliminary}, ended {ended}");
+    }
+}
+
+#[test]
+fn with_one_shot_asked_for_the_first_one_votes() {
+    let rules = Rules {
+        min_shots: 1,
+        ended: false,
+    };
+    assert_eq!(words(judge(&shots("A97"), Said::default(), rules)), "voted alice 0.97");
+}
+
+prop_compose! {
+    fn any_shots()(words in proptest::collection::vec((0_usize..3, 0_u32..=100, 0.0_f32..=1.0), 0..9)) -> Vec<Shot> {
+        let text: Vec<String> = words
+            .iter()
+            .map(|(who, confidence, quality)| format!("{}{confidence}*{quality:.3}", ["A", "B", "u"][*who]))
+            .collect();
+        shots(&text.join(" "))
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_verdict_is_a_probability_and_never_said_twice(shots in any_shots(), ended: bool, preliminary: bool) {
+        let rules = Rules { min_shots: 3, ended };
+        let first = judge(&shots, Said { preliminary, verdict: None }, rules);
+        if let Some(Judgement::Voted(verdict)) = &first {
+            prop_assert!((0.0..=1.0).contains(&verdict.confidence));
+            prop_assert!(ended || shots.len() >= 3);
+            prop_assert!(verdict.person.is_none() || verdict.similar_to.is_none());
+            prop_assert_eq!(judge(&shots, Said { preliminary, verdict: Some(verdict) }, rules), None);
+        }
+        if let Some(Judgement::Preliminary(_)) = &first {
+            prop_assert!(!preliminary && !ended);
+        }
+        prop_assert!(!(ended && first.is_none()) || shots.is_empty());
+    }
+
+    #[test]
+    fn nobody_is_named_whom_no_shot_names(shots in any_shots()) {
+        let rules = Rules { min_shots: 1, ended: true };
+        if let Some(Judgement::Voted(verdict)) = judge(&shots, Said::default(), rules)
+            && let Some(named) = verdict.person
+        {
+            prop_assert!(shots.iter().any(|shot| shot.answer.person().is_some_and(|person| person.uid == named.uid)));
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Cameras fail alone, and come back.
+
+use std::process::{Command, Stdio};
+
+use rustix::process::{Signal, kill_process};
+
+use crate::broker::{Broker, Message, free_port, list};
+use crate::clip::clip;
+use crate::daemon::{Home, camera, door};
+
+fn status(heard: &[Message], camera: &str) -> Vec<String> {
+    let topic = format!("kith/box/camera/{camera}/status");
+    heard
+        .iter()
+        .filter(|message| message.topic == topic)
+        .map(Message::text)
+        .collect()
+}
+
+#[test]
+fn one_broken_camera_leaves_the_other_alone() {
+    let broker = Broker::start();
+    let home = Home::new();
+    home.enrol("Barack Obama", &["obama"]);
+    let good = door(&clip(&["obama2"], 3.0));
+    let lost = camera("garden", "file:nowhere.mp4");
+    let deaf = camera("gate", &format!("rtsp://viewer:s3cret@127.0.0.1:{}/live", free_port()));
+    home.configure(broker.port, "", &format!("{lost}{deaf}{good}"));
+    let subscriber = broker.subscribe();
+    let mut daemon = home.run();
+    let heard = subscriber.wait("a recognition", |heard| {
+        heard
+            .iter()
+            .any(|m| m.topic.ends_with("/door/event") && m.text().contains("recognized"))
+    });
+    assert_eq!(status(&heard, "door"), ["offline", "online"], "{}", list(&heard));
+    assert_eq!(status(&heard, "garden"), ["offline"]);
+    assert_eq!(status(&heard, "gate"), ["offline"]);
+    daemon.wait_for_log("nowhere.mp4");
+    daemon.wait_for_log("Connection refused");
+    assert!(
+        !daemon.log().contains("s3cret"),
+        "a password is in the log:\n{}",
+        daemon.log()
+    );
+    daemon.signal(Signal::TERM);
+    assert!(daemon.wait().success());
+}
+
+#[test]
+fn a_decoder_that_dies_is_started_again() {
+    let broker = Broker::start();
+    let home = Home::new();
+    home.configure(
+        broker.port,
+        "",
+        &format!("{}loop = true\n", door(&clip(&["obama2"], 3.0))),
+    );
+    let subscriber = broker.subscribe();
+    let daemon = home.run();
+    subscriber.wait("online", |heard| status(heard, "door") == ["offline", "online"]);
+    for decoder in daemon.children("ffmpeg") {
+        kill_process(decoder, Signal::KILL).unwrap();
+    }
+    let on_and_off = ["offline", "online", "offline", "online"];
+    subscriber.wait("online again", |heard| status(heard, "door") == on_and_off);
+    subscriber.wait("sight again", |heard| {
+        let sight = heard.iter().filter(|message| message.topic == "kith/box/sight");
+        sight.map(Message::text).collect::<Vec<String>>() == on_and_off
+    });
+}
+
+/// FFmpeg itself plays the camera that serves Motion JPEG.
+#[test]
+fn a_camera_over_http_is_seen() {
+    let broker = Broker::start();
+    let home = Home::new();
+    let port = free_port();
+    let url = format!("http://127.0.0.1:{port}/live");
+    let mut server = Command::new("ffmpeg")
+        .args(["-v", "error", "-re", "-stream_loop", "-1", "-i"])
+        .arg(clip(&["obama2"], 3.0))
+        .args(["-c:v", "mjpeg", "-q:v", "3", "-f", "mpjpeg", "-listen", "1"])
+        .args(["-content_type", "multipart/x-mixed-replace;boundary=ffmpeg", &url])
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    home.configure(broker.port, "", &camera("door", &url));
+    let subscriber = broker.subscribe();
+    let daemon = home.run();
+    subscriber.wait("somebody unknown", |heard| {
+        heard.iter().any(|m| m.text().contains("\"event_type\":\"unknown\""))
+    });
+    drop(daemon);
+    server.kill().unwrap();
+    server.wait().unwrap();
+}

@@ -1,0 +1,15 @@
+//! `kith run` and `kith check` as their users meet them: the real program, real networks, a real broker, real clips.
+
+mod bad_input;
+mod broker;
+mod cameras;
+mod clip;
+mod daemon;
+mod outbox;
+mod recognition;
+mod stopping;
+
+use std::time::Duration;
+
+/// No event is waited for longer than this. Far more than it takes, since the machine may be busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(90);
