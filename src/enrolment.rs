@@ -20,13 +20,13 @@ use crate::photo::{self, PhotoError};
 use crate::quality::Quality;
 
 /// Least height of a face to be enrolled, in pixels.
-pub const MIN_FACE_PX: f32 = 60.0;
+pub const MIN_FACE_PX: f32 = 40.0;
 /// Least [`crate::quality::sharpness`] of a face to be enrolled.
 pub const MIN_SHARPNESS: f32 = 0.3;
 /// From this angle on a face is worth a warning: people seldom pass a camera so.
 const TURNED_AWAY_DEGREES: f32 = 35.0;
 /// The detector looks for smaller faces than are enrolled, to say "too small" rather than "no face".
-const SEARCH_FACE_PX: u32 = 30;
+const SEARCH_FACE_PX: u32 = 20;
 /// What the detector believes less is no face here: an eager false alarm would otherwise ask "which of the two?".
 const MIN_PROBABILITY: f32 = 0.9;
 /// A face with less than this share of the largest one's height is in the background, and no question.
@@ -488,4 +488,77 @@ fn warnings(
         warnings.push(Warning::TurnedAway);
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn face(left: f32, height: f32) -> Face {
+        let box_in_frame = FaceBox {
+            left,
+            top: 100.0,
+            right: left + 0.8 * height,
+            bottom: 100.0 + height,
+        };
+        Face {
+            box_in_frame,
+            probability: 1.0,
+            landmarks: [[0.0; 2]; 5],
+        }
+    }
+
+    fn choose_of(faces: &[Face], which: Which) -> Result<Face, Refusal> {
+        choose(faces.to_vec(), which, (1000, 800))
+    }
+
+    #[test]
+    fn people_in_the_background_are_no_question() {
+        let (main, small, tiny) = (face(400.0, 200.0), face(10.0, 60.0), face(900.0, 22.0));
+        assert_eq!(choose_of(&[small, main, tiny], Which::Only).unwrap(), main);
+        let near = face(10.0, 80.0);
+        assert!(matches!(choose_of(&[near, main], Which::Only), Err(Refusal::Several(faces)) if faces == [near, main]));
+        // Alone, a small face is chosen, and refused later with its size.
+        assert_eq!(choose_of(&[tiny], Which::Only).unwrap(), tiny);
+    }
+
+    #[test]
+    fn faces_are_numbered_from_the_left() {
+        let (left, right) = (face(10.0, 60.0), face(500.0, 200.0));
+        assert_eq!(choose_of(&[right, left], Which::FromLeft(1)).unwrap(), left);
+        assert_eq!(choose_of(&[right, left], Which::FromLeft(2)).unwrap(), right);
+        for asked in [0, 3] {
+            let refusal = choose_of(&[right, left], Which::FromLeft(asked)).unwrap_err();
+            assert!(matches!(refusal, Refusal::NoSuchFace { found: 2, .. }), "{refusal}");
+        }
+        assert!(matches!(choose_of(&[], Which::Largest), Err(Refusal::NoFace)));
+    }
+
+    #[test]
+    fn a_kept_crop_knows_where_it_lies() {
+        // A dot at a place of the photo must be found at that place of the crop, shrunk or not, at the edge or not.
+        for (left, height) in [(300.0, 100.0), (300.0, 500.0), (-20.0, 120.0)] {
+            let face = face(left, height);
+            let [x, y] = face.box_in_frame.centre();
+            let picture = RgbImage::from_fn(1200, 900, |px, py| {
+                let near = (px as f32 + 0.5 - x).hypot(py as f32 + 0.5 - y) < height / 15.0;
+                image::Rgb(if near { [255; 3] } else { [0; 3] })
+            });
+            let crop = margin_crop(&picture, &face.box_in_frame).unwrap();
+            let pixels = photo::decode(&crop.jpeg).unwrap();
+            assert!(pixels.width().max(pixels.height()) <= MAX_CROP_SIDE_PX);
+            let (mut sum, mut sum_x, mut sum_y) = (0.0, 0.0, 0.0);
+            for (px, py, pixel) in pixels.enumerate_pixels().filter(|(.., pixel)| pixel[0] > 100) {
+                let weight = f32::from(pixel[0]);
+                sum += weight;
+                sum_x += weight * (px as f32 + 0.5);
+                sum_y += weight * (py as f32 + 0.5);
+            }
+            let [found_x, found_y] = crop.landmarks_in_crop(&[[x, y]; 5])[0];
+            assert!(
+                (sum_x / sum - found_x).abs() < 0.5 && (sum_y / sum - found_y).abs() < 0.5,
+                "{left} {height}"
+            );
+        }
+    }
 }

@@ -11,6 +11,7 @@ pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod detect;
+pub mod draw;
 pub mod embed;
 pub mod engine;
 pub mod enrolment;

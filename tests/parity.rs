@@ -62,7 +62,11 @@ fn committed(name: &str) -> PathBuf {
 }
 
 fn networks() -> Networks {
-    Networks::open(&RuntimeSettings { provider: Provider::Cpu, ..RuntimeSettings::default() }).unwrap()
+    Networks::open(&RuntimeSettings {
+        provider: Provider::Cpu,
+        ..RuntimeSettings::default()
+    })
+    .unwrap()
 }
 
 fn read(path: &Path) -> RgbImage {
@@ -86,7 +90,12 @@ impl Agreement {
     fn add(&mut self, name: &str, faces: &[Face], reference: &[ReferenceFace]) {
         let overlap = |face: &Face, other: &ReferenceFace| {
             let [left, top, right, bottom] = other.r#box;
-            face.box_in_frame.iou(&FaceBox { left, top, right, bottom })
+            face.box_in_frame.iou(&FaceBox {
+                left,
+                top,
+                right,
+                bottom,
+            })
         };
         for wanted in reference.iter().filter(|face| face.probability >= Self::PROBABILITY) {
             self.reference += 1;
@@ -120,7 +129,9 @@ impl Agreement {
             self.extra,
             self.mean_landmark_distance_px()
         );
-        self.differences.iter().for_each(|difference| println!("  {difference}"));
+        self.differences
+            .iter()
+            .for_each(|difference| println!("  {difference}"));
     }
 }
 
@@ -198,9 +209,17 @@ fn aligned_sample_photos_equal_the_reference_crops() {
     let Some(data) = given::data() else { return };
     let (photos, networks) = (given::photos(), networks());
     for (name, photo) in parse::<Reference>(&committed("samples-mtcnn.json")) {
-        let ours = networks.embedder.align(&read(&photos.join(&name)), &photo.faces[0].landmarks).unwrap();
+        let ours = networks
+            .embedder
+            .align(&read(&photos.join(&name)), &photo.faces[0].landmarks)
+            .unwrap();
         let reference = read(&data.join("reference/samples").join(name.replace(".jpg", "-112.png")));
-        let sum: u64 = ours.as_raw().iter().zip(reference.as_raw()).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+        let sum: u64 = ours
+            .as_raw()
+            .iter()
+            .zip(reference.as_raw())
+            .map(|(a, b)| u64::from(a.abs_diff(*b)))
+            .sum();
         let mean = sum as f64 / ours.as_raw().len() as f64;
         println!("{name}: {mean:.3} grey levels apart on average");
         assert!(mean <= 2.0, "{name}: {mean}");
@@ -213,7 +232,10 @@ fn a_batch_gives_the_embeddings_of_single_runs() {
     let crops: Vec<RgbImage> = parse::<Reference>(&committed("samples-mtcnn.json"))
         .iter()
         .map(|(name, photo)| {
-            networks.embedder.align(&read(&photos.join(name)), &photo.faces[0].landmarks).unwrap()
+            networks
+                .embedder
+                .align(&read(&photos.join(name)), &photo.faces[0].landmarks)
+                .unwrap()
         })
         .collect();
     let together = networks.embedder.embed(&crops).unwrap();

@@ -105,10 +105,10 @@ impl Mtcnn {
             }
             self.rnet
                 .run(cut.shape, &self.crops, |outputs| -> Result<(), DetectError> {
-                    let probability = output(outputs, "rnet", "probability", crops)?;
+                    let log_odds = output(outputs, "rnet", "log_odds", crops)?;
                     let regression = output(outputs, "rnet", "regression", 4 * crops)?.as_chunks::<4>().0;
                     for &(face_box, crop) in &cut.boxes {
-                        let probability = probability[crop];
+                        let probability = probability(log_odds[crop]);
                         if probability > THRESHOLDS[1] {
                             refined.push(Candidate {
                                 face_box,
@@ -142,11 +142,11 @@ impl Mtcnn {
             }
             self.onet
                 .run(cut.shape, &self.crops, |outputs| -> Result<(), DetectError> {
-                    let probability = output(outputs, "onet", "probability", crops)?;
+                    let log_odds = output(outputs, "onet", "log_odds", crops)?;
                     let regression = output(outputs, "onet", "regression", 4 * crops)?.as_chunks::<4>().0;
                     let landmarks = output(outputs, "onet", "landmarks", 10 * crops)?.as_chunks::<10>().0;
                     for &(face_box, crop) in &cut.boxes {
-                        let probability = probability[crop];
+                        let probability = probability(log_odds[crop]);
                         if probability > THRESHOLDS[2] {
                             let candidate = Candidate {
                                 face_box,
@@ -274,6 +274,12 @@ fn scales(width: usize, height: usize, min_face_px: u32) -> impl Iterator<Item =
     .map(|(scale, _)| scale)
 }
 
+/// The probability of a face, rounded as the reference's softmax rounds it: towards 1 many are equal, and their order
+/// decides among overlapping boxes.
+fn probability(log_odds: f32) -> f32 {
+    1.0 / (1.0 + (-log_odds).exp())
+}
+
 /// P-Net's cells that may hold a face, as boxes in the frame.
 #[expect(
     clippy::cast_possible_truncation,
@@ -281,8 +287,8 @@ fn scales(width: usize, height: usize, min_face_px: u32) -> impl Iterator<Item =
     reason = "the reference computes in f32"
 )]
 fn proposals(outputs: &SessionOutputs<'_>, scale: f64) -> Result<Vec<Candidate>, DetectError> {
-    let (shape, probability) = output_with_shape(outputs, "pnet", "probability")?;
-    let cells = probability.len();
+    let (shape, log_odds) = output_with_shape(outputs, "pnet", "log_odds")?;
+    let cells = log_odds.len();
     let regression = output(outputs, "pnet", "regression", 4 * cells)?;
     let columns = shape
         .last()
@@ -291,7 +297,9 @@ fn proposals(outputs: &SessionOutputs<'_>, scale: f64) -> Result<Vec<Candidate>,
         .max(1);
     let scale = scale as f32;
     let mut candidates = Vec::new();
-    for (index, &probability) in probability.iter().enumerate() {
+    for (index, &log_odds) in log_odds.iter().enumerate() {
+        // Few cells are positive at all; only they are worth an exponential.
+        let probability = if log_odds > 0.0 { probability(log_odds) } else { 0.0 };
         if probability >= THRESHOLDS[0] {
             let (x, y) = (
                 (index % columns) as f32 * STRIDE_PX,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use super::name::NameError;
 use crate::state_dir::StateDirError;
@@ -53,9 +53,18 @@ pub enum GalleryError {
     /// Another command is writing.
     #[error("another command is writing to the gallery; try again when it has ended")]
     Busy,
-    /// The disk is full or a file may not grow.
-    #[error("the disk is full (or a file may not grow any more), so nothing was changed; free space and try again")]
+    /// The disk is full, a file may not grow any more (a quota, a limit), or writing fails.
+    #[error(
+        "the disk can't take more (it is full, a file may not grow, or it fails), so nothing was changed; \
+         free space and try again"
+    )]
     DiskFull,
+    /// The change itself is on the disk, but what was before it is still in the database's log.
+    #[error(
+        "it is done, but the old content is still in the database's log, because {0}; \
+         it goes with the next change of the gallery that ends well"
+    )]
+    NotForgotten(Box<GalleryError>),
     /// The file does not hold together.
     #[error(
         "the gallery is damaged ({0}); move gallery.sqlite* away and bring people back with `kith people import` \
@@ -63,7 +72,7 @@ pub enum GalleryError {
     )]
     Damaged(String),
     /// Anything else that SQLite says.
-    #[error("the gallery's database failed: {0}")]
+    #[error("the gallery's database failed: {}{}", .0, extended_code(.0))]
     Sqlite(rusqlite::Error),
     /// A name that can't be one.
     #[error(transparent)]
@@ -107,6 +116,14 @@ pub enum GalleryError {
     ExportFile(#[from] std::io::Error),
 }
 
+/// "Disk I/O error" alone would not say whether reading, writing or locking failed.
+fn extended_code(error: &rusqlite::Error) -> String {
+    error
+        .sqlite_error()
+        .map(|failure| format!(" (SQLite code {})", failure.extended_code))
+        .unwrap_or_default()
+}
+
 fn have_no(ids: &[String]) -> String {
     let verb = if ids.len() == 1 { "has" } else { "have" };
     format!("{} {verb}", ids.join(", "))
@@ -119,8 +136,8 @@ impl From<rusqlite::Error> for GalleryError {
             .map(|failure| (failure.code, failure.extended_code))
         {
             Some((ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _)) => Self::Busy,
-            // A file that hits its size limit (RLIMIT_FSIZE, a quota) shows as a failed write, not as a full disk.
-            Some((ErrorCode::DiskFull, _)) | Some((_, rusqlite::ffi::SQLITE_IOERR_WRITE)) => Self::DiskFull,
+            // A file that hits its size limit shows as a failed write or a failed shared-memory file.
+            Some((ErrorCode::DiskFull, _) | (_, ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_SHMSIZE)) => Self::DiskFull,
             Some((ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase, _)) => Self::Damaged(error.to_string()),
             _ => Self::Sqlite(error),
         }

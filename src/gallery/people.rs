@@ -87,8 +87,8 @@ impl Gallery {
     /// from before a migration go too. Gives who they were.
     ///
     /// # Errors
-    /// When one of them isn't there, or the database fails. [`GalleryError::Busy`] after the removal itself when another
-    /// program reads without a break; their rows are gone then, and the bytes go with the next change.
+    /// When one of them isn't there, or the database fails. [`GalleryError::NotForgotten`] when they are gone but their
+    /// bytes are not, since another program reads without a break, say.
     pub fn remove(&mut self, wanted: &[String]) -> Result<Vec<Person>, GalleryError> {
         let transaction = self.begin()?;
         let mut removed: Vec<Person> = Vec::new();
@@ -108,12 +108,14 @@ impl Gallery {
         Ok(removed)
     }
 
-    /// Makes a deletion real; see [`Gallery::remove`].
+    /// Makes a committed deletion real; see [`Gallery::remove`].
     fn forget(&self) -> Result<(), GalleryError> {
-        for backup in schema::backups(&self.path) {
-            std::fs::remove_file(&backup).map_err(|source| GalleryError::Unusable { path: backup, source })?;
-        }
-        self.empty_log()
+        let forgotten = schema::backups(&self.path).into_iter().try_for_each(|backup| {
+            std::fs::remove_file(&backup).map_err(|source| GalleryError::Unusable { path: backup, source })
+        });
+        forgotten
+            .and_then(|()| self.empty_log())
+            .map_err(|error| GalleryError::NotForgotten(Box::new(error)))
     }
 }
 

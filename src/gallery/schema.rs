@@ -105,13 +105,25 @@ pub(super) fn migrate(
     if from > 0 {
         back_up(connection, &backup_path(database, newest))?;
     }
-    migrations
-        .to_latest(connection)
-        .map_err(|source| GalleryError::Migration {
+    migrations.to_latest(connection).map_err(|error| match error {
+        // A full disk or a busy database is what it is everywhere else.
+        rusqlite_migration::Error::RusqliteError { err, query } => match GalleryError::from(err) {
+            GalleryError::Sqlite(err) => {
+                let source = Box::new(rusqlite_migration::Error::RusqliteError { err, query });
+                GalleryError::Migration {
+                    from,
+                    to: newest,
+                    source,
+                }
+            }
+            known => known,
+        },
+        other => GalleryError::Migration {
             from,
             to: newest,
-            source: Box::new(source),
-        })
+            source: Box::new(other),
+        },
+    })
 }
 
 /// The file's version; an error for a file that isn't ours or is too new.

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 
 /// The folder of the six sample photos.
 pub fn photos() -> PathBuf {
-    let folder = env::var_os("KITH_PHOTOS")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".cache/photos"), PathBuf::from);
+    let folder = env::var_os("KITH_PHOTOS").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".cache/photos"),
+        PathBuf::from,
+    );
     assert!(
         folder.join("obama.jpg").is_file(),
         "no sample photos in {}: `cargo xtask models` brings them",

@@ -93,13 +93,9 @@ pub enum Op {
         /// Values out.
         outputs: usize,
     },
-    /// Softmax over axis 1.
-    Softmax,
-    /// One channel of axis 1, which stays with length 1.
-    Channel {
-        /// Which.
-        index: usize,
-    },
+    /// The second of two channels (axis 1) minus the first: the log odds of the second under a softmax of both. Axis 1
+    /// stays with length 1.
+    LogOdds,
     /// `[N, channels, height, width]` to `[N, channels * height * width]`.
     Flatten {
         /// In which order.
@@ -133,7 +129,7 @@ impl Op {
             }
             Self::Linear { inputs, outputs } => vec![("weight", vec![outputs, inputs]), ("bias", vec![outputs])],
             Self::PRelu { channels } => vec![("weight", vec![channels])],
-            Self::MaxPoolCeil { .. } | Self::Softmax | Self::Channel { .. } | Self::Flatten { .. } | Self::Add => {
+            Self::MaxPoolCeil { .. } | Self::LogOdds | Self::Flatten { .. } | Self::Add => {
                 vec![]
             }
         }

@@ -7,7 +7,7 @@ mod pnet;
 mod rnet;
 
 use clap::ValueEnum;
-use graph::{Graph, Op, Value};
+use graph::Graph;
 
 /// A network that we have a description of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -36,11 +36,4 @@ impl Network {
             Self::MobileFaceNet => mobilefacenet::graph(),
         }
     }
-}
-
-/// The end of all three MTCNN networks, written by facenet-pytorch as a two-way softmax of which everybody reads
-/// the second value: the probability that this is a face.
-fn face_probability(graph: &mut Graph, softmax_name: &str, logits: Value) -> Value {
-    let both = graph.node(softmax_name, Op::Softmax, &[logits]);
-    graph.node(format!("{softmax_name}_face"), Op::Channel { index: 1 }, &[both])
 }

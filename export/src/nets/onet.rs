@@ -1,9 +1,8 @@
 //! O-Net, the third network of MTCNN (Zhang et al. 2016, arXiv 1604.02878), layers named as in facenet-pytorch.
 
-use super::face_probability;
 use super::graph::{Conv, FlattenOrder, Graph, Input, Op, Value};
 
-/// Looks at candidates of 48x48 pixels and gives for each the probability that it is a face `[N, 1]`, how to move its
+/// Looks at candidates of 48x48 pixels and gives for each the log odds that it is a face `[N, 1]`, how to move its
 /// edges, in box sides `[N, 4]`, and five landmarks, in box sides from the upper left corner
 /// `[N, 10]` (x of left eye, right eye, nose, left and right corner of the mouth, then y of the same).
 pub(super) fn graph() -> Graph {
@@ -50,7 +49,7 @@ pub(super) fn graph() -> Graph {
         },
         &[x],
     );
-    let probability = face_probability(&mut g, "softmax6_1", logits);
+    let log_odds = g.node("log_odds6_1", Op::LogOdds, &[logits]);
     let regression = g.node(
         "dense6_2",
         Op::Linear {
@@ -67,7 +66,7 @@ pub(super) fn graph() -> Graph {
         },
         &[x],
     );
-    g.output("probability", probability, &[Some(1)]);
+    g.output("log_odds", log_odds, &[Some(1)]);
     g.output("regression", regression, &[Some(4)]);
     g.output("landmarks", landmarks, &[Some(10)]);
     g

@@ -1,9 +1,8 @@
 //! R-Net, the second network of MTCNN (Zhang et al. 2016, arXiv 1604.02878), layers named as in facenet-pytorch.
 
-use super::face_probability;
 use super::graph::{Conv, FlattenOrder, Graph, Input, Op, Value};
 
-/// Looks at candidates of 24x24 pixels and gives for each the probability that it is a face `[N, 1]` and how to move
+/// Looks at candidates of 24x24 pixels and gives for each the log odds that it is a face `[N, 1]` and how to move
 /// its edges, in box sides `[N, 4]`.
 pub(super) fn graph() -> Graph {
     let mut g = Graph::new(
@@ -46,7 +45,7 @@ pub(super) fn graph() -> Graph {
         },
         &[x],
     );
-    let probability = face_probability(&mut g, "softmax5_1", logits);
+    let log_odds = g.node("log_odds5_1", Op::LogOdds, &[logits]);
     let regression = g.node(
         "dense5_2",
         Op::Linear {
@@ -55,7 +54,7 @@ pub(super) fn graph() -> Graph {
         },
         &[x],
     );
-    g.output("probability", probability, &[Some(1)]);
+    g.output("log_odds", log_odds, &[Some(1)]);
     g.output("regression", regression, &[Some(4)]);
     g
 }

@@ -166,14 +166,9 @@ fn write_step(
             attributes.push(proto::Attribute::int("axis", 1));
             "Concat"
         }
-        Does::Softmax => {
-            attributes.push(proto::Attribute::int("axis", 1));
-            "Softmax"
-        }
         Does::Add => "Add",
         Does::Relu => "Relu",
         Does::Max => "Max",
-        Does::Sigmoid => "Sigmoid",
     };
     graph.node.push(proto::Node {
         input: inputs,

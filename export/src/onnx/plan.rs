@@ -34,8 +34,6 @@ pub(super) enum Does {
     PRelu { slope: Vec<f32>, axes: usize },
     /// As [`Op::MaxPoolCeil`].
     MaxPoolCeil { kernel: usize, stride: usize },
-    /// As [`Op::Softmax`].
-    Softmax,
     /// Channels `start..end` of axis 1.
     Channels { start: usize, end: usize },
     /// As [`Op::Flatten`].
@@ -53,8 +51,6 @@ pub(super) enum Does {
     Relu,
     /// The larger of two values.
     Max,
-    /// `1 / (1 + exp(-x))`
-    Sigmoid,
     /// Values one after the other along axis 1.
     Concat,
 }
@@ -107,11 +103,7 @@ impl Plan {
                     axes: input_axes,
                 },
                 Op::MaxPoolCeil { kernel, stride } => Does::MaxPoolCeil { kernel, stride },
-                Op::Softmax => Does::Softmax,
-                Op::Channel { index } => Does::Channels {
-                    start: index,
-                    end: index + 1,
-                },
+                Op::LogOdds => second_minus_first(input_axes),
                 Op::Flatten {
                     order,
                     channels,
@@ -258,6 +250,31 @@ impl Convolution {
         // Depthwise, the outer axis is the input; otherwise it is the second one.
         for (values, factor) in self.weight.values.chunks_mut(window).zip(factors.iter().cycle()) {
             values.iter_mut().for_each(|value| *value *= factor);
+        }
+    }
+}
+
+/// [`Op::LogOdds`] as a convolution or a dense layer of two inputs.
+fn second_minus_first(axes: usize) -> Does {
+    let values = vec![-1.0, 1.0];
+    if axes == 4 {
+        Does::Conv(Convolution {
+            weight: Tensor {
+                shape: vec![1, 2, 1, 1],
+                values,
+            },
+            bias: None,
+            stride: 1,
+            pads: Pads::default(),
+            groups: 1,
+        })
+    } else {
+        Does::Linear {
+            weight: Tensor {
+                shape: vec![1, 2],
+                values,
+            },
+            bias: vec![0.0],
         }
     }
 }

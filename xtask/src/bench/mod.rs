@@ -1,5 +1,7 @@
-//! `cargo xtask bench`: kith and facenet-pytorch, turn by turn on the same picture with the same number of threads.
+//! `cargo xtask bench`: kith and facenet-pytorch, turn by turn on the same picture with the same number of threads;
+//! then the daemon's start and memory.
 
+mod footprint;
 mod rival;
 
 use std::fs;
@@ -9,8 +11,9 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::checkout::{self, Checkout};
-use crate::setup::{Role, Setup};
+use crate::setup::{Role, Setup, Tool};
 use crate::{models, progress};
+use footprint::Footprint;
 use rival::Rival;
 
 /// Measure kith against facenet-pytorch, turn by turn on the same picture
@@ -84,6 +87,7 @@ struct Comparison {
     kith_sessions_ms: f64,
     /// The frame's time over the time of its sessions.
     kith_overhead: f64,
+    footprint: Footprint,
 }
 
 /// Sets both sides up, measures, prints.
@@ -102,6 +106,7 @@ pub(crate) fn run(args: &Args, checkout: &Checkout) -> Result<()> {
     };
     progress::headline("set-up");
     let setup = Setup::new(checkout)?;
+    setup.tools(&[Tool::Ffmpeg])?;
     setup.packages(&[Role::Photos, Role::Runtime])?;
     models::make(checkout, &setup)?;
     let rival = Rival::set_up(checkout, &setup)?;
@@ -110,7 +115,7 @@ pub(crate) fn run(args: &Args, checkout: &Checkout) -> Result<()> {
     checkout::run(
         checkout
             .cargo()
-            .args(["build", "--release", "--package", "kith", "--bins"]),
+            .args(["build", "--release", "--package", "kith", "--bins", "--example", "demo"]),
     )?;
     // Both sides read the same file in the same size, so that neither has to scale it its own way.
     let source = given.unwrap_or_else(|| checkout.path(".cache/photos"));
@@ -137,6 +142,8 @@ pub(crate) fn run(args: &Args, checkout: &Checkout) -> Result<()> {
         rival_turns.push(rival_turn);
         kith_turns.push(kith_turn);
     }
+    progress::headline("measuring the daemon with one 720p camera");
+    let footprint = footprint::measure(checkout)?;
     let of_kith = |read: fn(&KithTurn) -> f64| kith_turns.iter().map(read).collect::<Vec<f64>>();
     let rival_rounds: Vec<f64> = rival_turns.iter().map(|turn| median(turn.times_ms.clone())).collect();
     let kith_rounds = of_kith(|turn| turn.stages.detect.median_ms);
@@ -166,6 +173,7 @@ pub(crate) fn run(args: &Args, checkout: &Checkout) -> Result<()> {
         kith_frame_ms: median(of_kith(|turn| turn.frame_median_ms)),
         kith_sessions_ms: median(of_kith(|turn| turn.sessions_median_ms)),
         kith_overhead: median(of_kith(|turn| turn.frame_median_ms / turn.sessions_median_ms)),
+        footprint,
     };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&comparison)?);
@@ -180,7 +188,7 @@ fn print(comparison: &Comparison) {
         "{WIDTH_PX}x{HEIGHT_PX}, smallest face {} px, {} threads, {}; medians of {} rounds on {}",
         comparison.min_face_px, comparison.threads, comparison.picture, comparison.rounds, comparison.cpu
     );
-    let row = |what: &str, value: f64, unit: &str| println!("{what:<42}{value:>9.2} {unit}");
+    let row = |what: &str, value: f64, unit: &str| println!("{what:<44}{value:>9.2} {unit}");
     println!(
         "facenet-pytorch {} (torch {}, Python {}), {}",
         comparison.facenet_pytorch_version,
@@ -198,6 +206,20 @@ fn print(comparison: &Comparison) {
     row("kith, whole frame", comparison.kith_frame_ms, "ms");
     row("kith, its sessions alone", comparison.kith_sessions_ms, "ms");
     row("whole frame over sessions", comparison.kith_overhead, "times");
+    let footprint = &comparison.footprint;
+    println!("kith run with one 720p camera");
+    row(
+        "start to the first recognition, at a client",
+        footprint.first_recognition_ms,
+        "ms",
+    );
+    row("daemon, largest resident memory", footprint.daemon_peak_rss_mb, "MB");
+    row("its model files", footprint.models_mb, "MB");
+    row(
+        "its ffmpeg, largest resident memory",
+        footprint.ffmpeg_peak_rss_mb,
+        "MB",
+    );
 }
 
 fn kith_turn(checkout: &Checkout, image: &Path, args: &Args) -> Result<KithTurn> {

@@ -14,7 +14,7 @@ const MOST_HEAD_OUTPUTS: usize = 16;
 pub(super) fn apply(plan: &mut Plan) {
     // The order matters: heads have to be single numbers before they are merged, and a PReLU that can move behind
     // its pool has to do so before it is taken apart.
-    while sigmoid_of_difference(plan).is_some() {}
+    while log_odds_in_the_weights(plan).is_some() {}
     while flatten_as_it_lies(plan).is_some() {}
     while merge_in_a_row(plan).is_some() {}
     while merge_side_by_side(plan).is_some() {}
@@ -24,35 +24,38 @@ pub(super) fn apply(plan: &mut Plan) {
     while prelu::in_plain_operations(plan).is_some() {}
 }
 
-/// A two-way softmax of which only the second value is read is the sigmoid of the difference, and the difference can
-/// be taken in the weights: one output instead of two.
-fn sigmoid_of_difference(plan: &mut Plan) -> Option<()> {
+/// Log odds, the difference of two outputs, can be taken in the weights that make them: one output instead of two.
+fn log_odds_in_the_weights(plan: &mut Plan) -> Option<()> {
     plan.steps
         .iter()
         .enumerate()
-        .find_map(|(softmax, step)| {
-            let logits = plan.producer(matches!(step.does, Does::Softmax).then(|| step.inputs.first())??)?;
-            let channel = plan.only_reader(softmax)?;
-            plan.only_reader(logits)?;
-            let Does::Channels { start: 1, end: 2 } = plan.steps[channel].does else {
+        .find_map(|(log_odds, step)| {
+            let (Does::Conv(Convolution { weight, .. }) | Does::Linear { weight, .. }) = &step.does else {
                 return None;
             };
-            let step = &plan.steps[logits];
-            let does = match &step.does {
-                Does::Conv(conv) if conv.weight.shape[0] == 2 => Does::Conv(Convolution {
+            if weight.values != [-1.0, 1.0] {
+                return None;
+            }
+            let logits = plan.producer(step.inputs.first()?)?;
+            plan.only_reader(logits)?;
+            let does = match &plan.steps[logits].does {
+                Does::Conv(conv) => Does::Conv(Convolution {
                     weight: second_minus_first(&conv.weight),
                     bias: conv.bias.as_ref().map(|bias| vec![bias[1] - bias[0]]),
                     ..conv.clone()
                 }),
-                Does::Linear { weight, bias } if weight.shape[0] == 2 => Does::Linear {
+                Does::Linear { weight, bias } => Does::Linear {
                     weight: second_minus_first(weight),
                     bias: vec![bias[1] - bias[0]],
                 },
                 _ => return None,
             };
-            let difference = Step { does, ..step.clone() };
-            let sigmoid = Step::new(&plan.steps[channel].output, Does::Sigmoid, &[&step.output]);
-            Some(([logits, softmax, channel], vec![difference, sigmoid]))
+            let difference = Step {
+                does,
+                output: step.output.clone(),
+                ..plan.steps[logits].clone()
+            };
+            Some(([logits, log_odds], vec![difference]))
         })
         .map(|(places, steps)| plan.replace(&places, steps))
 }
