@@ -7,6 +7,7 @@ use rustix::process::{Signal, kill_process};
 use crate::broker::{Broker, Message, free_port, list};
 use crate::clip::clip;
 use crate::daemon::{Home, camera, door};
+use crate::rtsp::{Camera, Show, film};
 
 fn status(heard: &[Message], camera: &str) -> Vec<String> {
     let topic = format!("kith/box/camera/{camera}/status");
@@ -94,4 +95,49 @@ fn a_camera_over_http_is_seen() {
     drop(daemon);
     server.kill().unwrap();
     server.wait().unwrap();
+}
+
+/// A camera over RTSP that falls silent is noticed and opened again.
+#[test]
+fn a_stalled_rtsp_camera_is_offline_and_comes_back() {
+    let broker = Broker::start();
+    let home = Home::new();
+    let film = film(&clip(&["obama2"], 3.0), "640x480");
+    let then = |then_silent| Show {
+        films: vec![film.clone()],
+        then_silent,
+    };
+    let rtsp = Camera::start(vec![then(true), then(false)]);
+    home.configure(broker.port, "", &camera("door", &rtsp.url));
+    let subscriber = broker.subscribe();
+    let daemon = home.run();
+    subscriber.wait("somebody unknown", |heard| {
+        heard.iter().any(|m| m.text().contains("\"event_type\":\"unknown\""))
+    });
+    subscriber.wait("offline", |heard| {
+        status(heard, "door") == ["offline", "online", "offline"]
+    });
+    daemon.wait_for_log("no picture for 20 s");
+    subscriber.wait("online again", |heard| {
+        status(heard, "door") == ["offline", "online", "offline", "online"]
+    });
+    drop(rtsp);
+}
+
+#[test]
+fn a_camera_that_changes_its_resolution_is_opened_again() {
+    let broker = Broker::start();
+    let home = Home::new();
+    let clip = clip(&["obama2"], 3.0);
+    let (large, small) = (film(&clip, "640x480"), film(&clip, "320x240"));
+    let show = |films| Show {
+        films,
+        then_silent: false,
+    };
+    let rtsp = Camera::start(vec![show(vec![large, small.clone()]), show(vec![small])]);
+    home.configure(broker.port, "", &camera("door", &rtsp.url));
+    let daemon = home.run();
+    daemon.wait_for_log("width=640 height=480");
+    daemon.wait_for_log("size changed");
+    daemon.wait_for_log("width=320 height=240");
 }

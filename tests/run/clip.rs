@@ -4,19 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The folder of the sample photos.
-pub(crate) fn photos() -> PathBuf {
-    let folder = std::env::var_os("KITH_PHOTOS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/photos"),
-        PathBuf::from,
-    );
-    assert!(
-        folder.join("obama.jpg").exists(),
-        "there are no sample photos in {}; `cargo xtask test` sets them up",
-        folder.display()
-    );
-    folder
-}
+use crate::given::photos;
 
 /// A clip in which each of `people` (photos without their `.jpg`) is seen for `seconds`, and nobody for two seconds
 /// before, between and after. Made once for all tests.

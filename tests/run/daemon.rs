@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::PATIENCE;
-use crate::clip::photos;
+use crate::given::photos;
 
 /// A state folder and a configuration.
 pub(crate) struct Home {

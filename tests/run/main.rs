@@ -1,12 +1,22 @@
 //! `kith run` and `kith check` as their users meet them: the real program, real networks, a real broker, real clips.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed unwrap in a test is a failed test, with its line"
+)]
+
 mod bad_input;
 mod broker;
 mod cameras;
 mod clip;
 mod daemon;
+#[path = "../given/mod.rs"]
+mod given;
 mod outbox;
 mod recognition;
+mod rtsp;
 mod stopping;
 
 use std::time::Duration;

@@ -7,8 +7,9 @@ use rumqttc::mqttbytes::QoS;
 use serde_json::{Value, json};
 
 use crate::broker::{Broker, Message, jsons, list};
-use crate::clip::{clip, photos};
+use crate::clip::clip;
 use crate::daemon::{Home, camera, door};
+use crate::given::photos;
 
 const EVENT: &str = "kith/box/camera/door/event";
 const LOG: &str = "kith/box/log";
