@@ -213,7 +213,11 @@ impl Watch {
         let (align, min_shots) = (self.watcher.align, self.watcher.min_shots);
         for track in self.tracker.iter_mut() {
             let seen_now = track.last == frame.captured_at;
-            if !seen_now || !track.shots.may_take(&track.face, frame.captured_at.monotonic) {
+            if !seen_now
+                || !track
+                    .shots
+                    .may_take(&track.face, frame.pixels.dimensions(), frame.captured_at.monotonic)
+            {
                 continue;
             }
             let Some(aligned) = align(&frame.pixels, &track.face.landmarks) else {

@@ -39,13 +39,13 @@ pub(crate) fn make(photos: &[PathBuf], pass_s: f64, empty_s: f64, film: &Path) -
         ]);
         command.arg(photo);
         let begins_s = empty_s + (pass_s + empty_s) * f64::from(u32::try_from(index)?);
-        // The head and shoulders of the photo; it grows by a third, and goes from beyond the left edge to the middle,
-        // where it slows down, and out on the right.
+        // The head and shoulders of the photo; it grows by a third on its way from beyond the left edge to beyond the
+        // right one.
         write!(
             graph,
             "[{input}:v]crop=iw:min(ih\\,iw*1.1):0:0,scale=-2:'{height}*(0.75+0.25*t/{pass_s})':eval=frame,\
              setpts=PTS+{begins_s}/TB[p{input}];\
-             [{scene}][p{input}]overlay=x='(W-w)/2+(W/2)*pow((t-{begins_s})/{pass_s}*2-1\\,3)':y='H-h':\
+             [{scene}][p{input}]overlay=x='-w+(W+w)*(t-{begins_s})/{pass_s}':y='H-h':\
              eval=frame:eof_action=pass[s{input}];"
         )?;
         scene = format!("s{input}");

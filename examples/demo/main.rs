@@ -23,7 +23,7 @@ const ENROLLED_FROM: &str = "obama.jpg";
 /// Who passes, in this order.
 const PASSES: [&str; 3] = ["obama2.jpg", "biden.jpg", "obama3.jpg"];
 /// As long as a person takes to pass, in seconds.
-const PASS_S: f64 = 4.0;
+const PASS_S: f64 = 5.0;
 /// As long as the scene is empty before, between and after them, in seconds.
 const EMPTY_S: f64 = 2.0;
 /// More than the clip, the start and a slow machine need.
@@ -139,13 +139,13 @@ fn judge(passages: &[Passage]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A plain configuration, as a user would write it.
+/// A plain configuration, as a user would write it; the second visit, soon after the first, is to be announced too.
 fn configuration(url: &str, film: &Path) -> anyhow::Result<String> {
     let film = film.canonicalize().with_context(|| film.display().to_string())?;
     let film = toml::Value::String(format!("file:{}", path(&film)?));
     let url = toml::Value::String(url.to_string());
     Ok(format!(
-        "node = \"demo\"\n\n[mqtt]\nurl = {url}\n\n[[camera]]\nid = \"door\"\nurl = {film}\n"
+        "node = \"demo\"\nannounce_again_s = 3\n\n[mqtt]\nurl = {url}\n\n[[camera]]\nid = \"door\"\nurl = {film}\n"
     ))
 }
 

@@ -15,6 +15,8 @@ use crate::verdict::{Shot, Verdict};
 const LEAST_SCORE: f32 = 0.1;
 /// Below this, the detector itself doubts that it is a face.
 const LEAST_PROBABILITY: f32 = 0.9;
+/// Somebody who is still coming into view looks like nobody, with half a face black.
+const LEAST_SHARE_IN_FRAME: f32 = 0.75;
 /// Shots that are nearer in time show the same thing twice.
 const LEAST_PAUSE: Duration = Duration::from_millis(150);
 /// However good the shots are, one is taken so often, to notice when somebody else is there by now.
@@ -83,6 +85,21 @@ fn fraction(face: &FaceBox, width: u32, height: u32) -> BoxFraction {
     }
 }
 
+/// The share of the box's area that lies in the frame.
+fn share_in_frame(face: &FaceBox, (width, height): (u32, u32)) -> f32 {
+    let inside = FaceBox {
+        left: face.left.max(0.0),
+        top: face.top.max(0.0),
+        right: face.right.min(width as f32),
+        bottom: face.bottom.min(height as f32),
+    };
+    if face.area() > 0.0 {
+        inside.area() / face.area()
+    } else {
+        0.0
+    }
+}
+
 /// A shot with its embedding.
 #[derive(Debug, Clone)]
 struct Kept {
@@ -110,8 +127,9 @@ pub type Best = ShotTaken;
 
 impl Shots {
     /// Whether it is time to look at how good the face is.
-    pub fn may_take(&self, face: &Face, now: Instant) -> bool {
+    pub fn may_take(&self, face: &Face, frame_size: (u32, u32), now: Instant) -> bool {
         face.probability >= LEAST_PROBABILITY
+            && share_in_frame(&face.box_in_frame, frame_size) >= LEAST_SHARE_IN_FRAME
             && self.waited_for < MAX_WAITED_FOR
             && self.since_last(now).is_none_or(|since| since >= LEAST_PAUSE)
     }
