@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use image::RgbImage;
+use ort::session::SessionOutputs;
+use rayon::prelude::*;
 
 use crate::align;
 use crate::detect::Landmarks;
-use crate::model::EmbedderModel;
+use crate::model::{EmbedderModel, Input, Output};
 use crate::runtime::Network;
 
 /// A unit-length vector that stands for a face. Comparable only within one `embedding_space`.
@@ -68,7 +70,8 @@ pub struct Embedder {
     network: Network,
     model: EmbedderModel,
     side_px: u32,
-    planes: Vec<f32>,
+    /// One for each lane of the network.
+    planes: Vec<Vec<f32>>,
 }
 
 impl Embedder {
@@ -76,7 +79,7 @@ impl Embedder {
     ///
     /// # Errors
     /// When the entry asks for an alignment that this version doesn't know.
-    pub fn new(network: Network, model: EmbedderModel) -> anyhow::Result<Self> {
+    pub fn new(mut network: Network, model: EmbedderModel) -> anyhow::Result<Self> {
         anyhow::ensure!(
             model.alignment == align::FIVE_POINT_112,
             "the model {} wants faces aligned by {:?}, which this version of Kith does not know (it knows {:?})",
@@ -84,11 +87,12 @@ impl Embedder {
             model.alignment,
             align::FIVE_POINT_112
         );
+        let planes = vec![Vec::new(); network.lanes().len()];
         Ok(Self {
             network,
             model,
             side_px: align::FIVE_POINT_112_SIDE_PX,
-            planes: Vec::new(),
+            planes,
         })
     }
 
@@ -108,7 +112,7 @@ impl Embedder {
         align::five_point_112(picture, landmarks)
     }
 
-    /// Embeds a batch of aligned crops, in order, in one run of the network.
+    /// Embeds a batch of aligned crops, in order, divided among the lanes of the network.
     ///
     /// # Errors
     /// When a crop has another size, or the runtime can't run the network.
@@ -116,44 +120,61 @@ impl Embedder {
         if crops.is_empty() {
             return Ok(Vec::new());
         }
-        let side = self.side_px as usize;
-        self.planes.resize(crops.len() * 3 * side * side, 0.0);
-        for (crop, planes) in crops.iter().zip(self.planes.chunks_exact_mut(3 * side * side)) {
-            if crop.dimensions() != (self.side_px, self.side_px) {
-                let expected_px = (self.side_px, self.side_px);
-                return Err(EmbedError::CropSize {
-                    found_px: crop.dimensions(),
-                    expected_px,
-                });
-            }
-            let (mean, scale) = (self.model.input.mean, self.model.input.scale);
-            for (channel, plane) in planes.chunks_exact_mut(side * side).enumerate() {
-                for (value, pixel) in plane.iter_mut().zip(crop.as_raw().chunks_exact(3)) {
-                    *value = (f32::from(pixel[channel]) - mean) * scale;
-                }
-            }
+        let expected_px = (self.side_px, self.side_px);
+        if let Some(crop) = crops.iter().find(|crop| crop.dimensions() != expected_px) {
+            return Err(EmbedError::CropSize {
+                found_px: crop.dimensions(),
+                expected_px,
+            });
         }
-        let output = &self.model.embedding;
-        let wrong = || EmbedError::Output {
-            output: output.name.clone(),
-            values: output.values,
-        };
-        self.network
-            .run([crops.len(), 3, side, side], &self.planes, |outputs| {
-                let value = outputs.get(&output.name).ok_or_else(wrong)?;
-                let (_, values) = value.try_extract_tensor::<f32>().map_err(|_| wrong())?;
-                if values.len() != crops.len() * output.values {
-                    return Err(wrong());
+        let (side, input, output) = (self.side_px as usize, &self.model.input, &self.model.embedding);
+        let lanes = self.network.lanes();
+        let share = crops.len().div_ceil(lanes.len());
+        let of_lanes: Vec<Vec<Embedding>> = lanes
+            .par_iter_mut()
+            .zip(&mut self.planes)
+            .zip(crops.par_chunks(share))
+            .map(|((lane, planes), crops)| {
+                planes.resize(crops.len() * 3 * side * side, 0.0);
+                for (crop, planes) in crops.iter().zip(planes.chunks_exact_mut(3 * side * side)) {
+                    normalise(crop, input, planes);
                 }
-                values
-                    .chunks_exact(output.values)
-                    .map(|raw| Embedding::from_raw(raw).ok_or(EmbedError::NoDirection))
-                    .collect()
-            })?
+                lane.run([crops.len(), 3, side, side], planes, |outputs| {
+                    unit_vectors(outputs, output, crops.len())
+                })?
+            })
+            .collect::<Result<_, EmbedError>>()?;
+        Ok(of_lanes.into_iter().flatten().collect())
     }
 
     /// The time spent inside the runtime's session since the last call.
     pub fn take_session_time(&mut self) -> Duration {
         self.network.take_spent()
     }
+}
+
+/// Splits a crop into planes and brings its values to what the network takes.
+fn normalise(crop: &RgbImage, input: &Input, planes: &mut [f32]) {
+    let pixels = crop.as_raw().as_chunks::<3>().0;
+    for (channel, plane) in planes.chunks_exact_mut(pixels.len()).enumerate() {
+        for (value, pixel) in plane.iter_mut().zip(pixels) {
+            *value = (f32::from(pixel[channel]) - input.mean) * input.scale;
+        }
+    }
+}
+
+fn unit_vectors(outputs: &SessionOutputs<'_>, output: &Output, crops: usize) -> Result<Vec<Embedding>, EmbedError> {
+    let wrong = || EmbedError::Output {
+        output: output.name.clone(),
+        values: output.values,
+    };
+    let value = outputs.get(&output.name).ok_or_else(wrong)?;
+    let (_, values) = value.try_extract_tensor::<f32>().map_err(|_| wrong())?;
+    if output.values == 0 || values.len() != crops * output.values {
+        return Err(wrong());
+    }
+    values
+        .chunks_exact(output.values)
+        .map(|raw| Embedding::from_raw(raw).ok_or(EmbedError::NoDirection))
+        .collect()
 }

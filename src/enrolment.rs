@@ -20,9 +20,9 @@ use crate::photo::{self, PhotoError};
 use crate::quality::Quality;
 
 /// Least height of a face to be enrolled, in pixels.
-pub const MIN_FACE_PX: f32 = 40.0;
+pub const MIN_FACE_PX: f32 = 50.0;
 /// Least [`crate::quality::sharpness`] of a face to be enrolled.
-pub const MIN_SHARPNESS: f32 = 0.3;
+pub const MIN_SHARPNESS: f32 = 0.35;
 /// From this angle on a face is worth a warning: people seldom pass a camera so.
 const TURNED_AWAY_DEGREES: f32 = 35.0;
 /// The detector looks for smaller faces than are enrolled, to say "too small" rather than "no face".

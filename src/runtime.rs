@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ort::environment::{Environment, GlobalThreadPoolOptions};
+use ort::environment::Environment;
 use ort::ep;
 use ort::session::{Session, SessionOutputs};
 use ort::value::TensorRef;
@@ -44,7 +44,7 @@ impl fmt::Display for Provider {
 pub struct RuntimeSettings {
     /// Which execution provider.
     pub provider: Provider,
-    /// Threads inside an operator; `None`: as many as there are cores. The first [`Runtime`] of a process decides.
+    /// Threads that the networks run in on the CPU; `None`: as many as there are cores, four at most.
     pub threads: Option<usize>,
     /// The runtime library, if not the one that [`crate::paths`] finds.
     pub library: Option<PathBuf>,
@@ -93,47 +93,49 @@ pub enum RuntimeError {
 /// One per process: ONNX Runtime allows one environment, and its library can't be exchanged once it is loaded.
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 
+/// Threads where nobody says how many: more lanes than this cost more memory than they save time.
+const MOST_THREADS_UNASKED: usize = 4;
+
 /// The loaded runtime library.
 pub struct Runtime {
     environment: Environment,
+    threads: usize,
 }
 
 impl Runtime {
-    /// Loads the library that `settings` or [`crate::paths`] names. A second call of the process gets the library and
-    /// the threads of the first.
+    /// Loads the library that `settings` or [`crate::paths`] names. A second call of the process gets the library of
+    /// the first.
     ///
     /// # Errors
     /// [`RuntimeError::Library`], [`RuntimeError::Environment`].
     pub fn load(settings: &RuntimeSettings) -> Result<Self, RuntimeError> {
+        let cores = || {
+            std::thread::available_parallelism()
+                .map_or(1, usize::from)
+                .min(MOST_THREADS_UNASKED)
+        };
+        let threads = settings.threads.unwrap_or_else(cores).max(1);
         let mut held = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(environment) = held.as_ref() {
             return Ok(Self {
                 environment: environment.clone(),
+                threads,
             });
         }
         let path = paths::runtime_library(settings.library.as_deref());
-        let builder = ort::init_from(&path).map_err(|error| RuntimeError::Library {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
-        // One pool for all sessions, so that four networks don't keep four sets of threads.
-        let environment = GlobalThreadPoolOptions::default()
-            .with_intra_threads(threads(settings))
-            .and_then(|pool| pool.with_inter_threads(1))
-            .and_then(|pool| {
-                builder
-                    .with_name("kith")
-                    .with_telemetry(false)
-                    .with_global_thread_pool(pool)
-                    .build()
-            })
+        let environment = ort::init_from(&path)
+            .map_err(|error| RuntimeError::Library {
+                path: path.clone(),
+                reason: error.to_string(),
+            })?
+            .with_name("kith")
+            .with_telemetry(false)
+            .build()
             .map_err(RuntimeError::Environment)?;
-        // Our own loops share the cores with the runtime's. A program that set up rayon before keeps its threads.
-        let _ = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads(settings))
-            .build_global();
+        // The lanes run in rayon's threads. A program that set up rayon before keeps its threads.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         *held = Some(environment.clone());
-        Ok(Self { environment })
+        Ok(Self { environment, threads })
     }
 
     /// The runtime's own words about its version and build.
@@ -187,14 +189,21 @@ impl Runtime {
         provider: Provider,
         networks: [(&'static str, &[u8]); N],
     ) -> Result<[Network; N], (&'static str, ort::Error)> {
+        // A card runs one thing at a time anyway.
+        let lanes = if provider == Provider::Cpu { self.threads } else { 1 };
         let mut opened = Vec::with_capacity(N);
         for (name, onnx) in networks {
-            let session = self.session(provider, onnx).map_err(|error| (name, error))?;
-            opened.push(Network {
-                session,
-                spent: Duration::ZERO,
-                input: INPUT,
-            });
+            let lane = || {
+                Ok(Lane {
+                    session: self.session(provider, onnx)?,
+                    spent: Duration::ZERO,
+                })
+            };
+            let lanes = (0..lanes)
+                .map(|_| lane())
+                .collect::<ort::Result<_>>()
+                .map_err(|error| (name, error))?;
+            opened.push(Network { lanes });
         }
         // One was pushed for each of the N networks.
         opened
@@ -203,7 +212,9 @@ impl Runtime {
     }
 
     fn session(&self, provider: Provider, onnx: &[u8]) -> ort::Result<Session> {
-        let builder = Session::builder(&self.environment)?;
+        let builder = Session::builder(&self.environment)?
+            .with_intra_threads(1)?
+            .with_inter_threads(1)?;
         let mut builder = match provider {
             Provider::Tensorrt => builder
                 .with_execution_providers([ep::TensorRT::default().build().error_on_failure()])?
@@ -243,18 +254,42 @@ impl fmt::Display for ProviderInUse {
 /// The name of every network's only input.
 const INPUT: &str = "image";
 
-/// A session of one network, with a stopwatch.
+/// One network, in as many lanes as there are threads.
+///
+/// A lane is a session that computes in the thread that calls it. Work is divided among lanes (scales of a picture,
+/// crops of a batch) rather than inside operators: on two cores that is 1.3 to 2.4 times as fast
+/// (`docs/reference/performance.md`), and no thread of the runtime spins beside ours.
 pub struct Network {
-    session: Session,
-    spent: Duration,
-    input: &'static str,
+    lanes: Vec<Lane>,
 }
 
 impl Network {
+    /// At least one; each is to be used by one thread at a time.
+    pub fn lanes(&mut self) -> &mut [Lane] {
+        &mut self.lanes
+    }
+
+    /// The time spent inside the runtime since the last call, by the lane that spent most: the others ran beside it.
+    pub fn take_spent(&mut self) -> Duration {
+        self.lanes
+            .iter_mut()
+            .map(|lane| std::mem::take(&mut lane.spent))
+            .max()
+            .unwrap_or_default()
+    }
+}
+
+/// A session of one thread, with a stopwatch.
+pub struct Lane {
+    session: Session,
+    spent: Duration,
+}
+
+impl Lane {
     /// Runs the network on `values` of `shape` (N, channels, height, width) and hands its outputs to `read`.
     ///
     /// # Errors
-    /// What the runtime or `read` says.
+    /// What the runtime says.
     pub fn run<R>(
         &mut self,
         shape: [usize; 4],
@@ -263,22 +298,10 @@ impl Network {
     ) -> ort::Result<R> {
         let input = TensorRef::from_array_view((shape, values))?;
         let begun = Instant::now();
-        let outputs = self.session.run(ort::inputs![self.input => input])?;
+        let outputs = self.session.run(ort::inputs![INPUT => input])?;
         self.spent += begun.elapsed();
         Ok(read(&outputs))
     }
-
-    /// The time spent inside the runtime since the last call.
-    pub fn take_spent(&mut self) -> Duration {
-        std::mem::take(&mut self.spent)
-    }
-}
-
-fn threads(settings: &RuntimeSettings) -> usize {
-    settings
-        .threads
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
-        .max(1)
 }
 
 fn first_line(text: &str) -> String {

@@ -216,11 +216,14 @@ fn progress_bar(photos: usize) -> ProgressBar {
 fn tell(report: &Report, photos: usize, is_json: bool) {
     if !report.refused.is_empty() {
         let refused = report.refused.len();
-        let photos_word = if photos == 1 { "photo was" } else { "photos were" };
+        let (photo, was) = (
+            if photos == 1 { "photo" } else { "photos" },
+            if refused == 1 { "was" } else { "were" },
+        );
         if report.enrolled.is_empty() {
-            eprintln!("kith: nobody was enrolled, because {refused} of {photos} {photos_word} refused:");
+            eprintln!("kith: nobody was enrolled, because {refused} of {photos} {photo} {was} refused:");
         } else {
-            eprintln!("kith: {refused} of {photos} {photos_word} left out:");
+            eprintln!("kith: {refused} of {photos} {photo} {was} left out:");
         }
         for (file, reason) in &report.refused {
             eprintln!("  {}: {reason}", file.display());

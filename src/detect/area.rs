@@ -38,14 +38,12 @@ fn bin(index: usize, size: usize, cells: usize) -> Range<usize> {
     index * size / cells..((index + 1) * size).div_ceil(cells)
 }
 
-/// Shrinks (or, for a tiny area, enlarges) rows `rows` of the `width` x `height` output. `planes` are the three planes
-/// (red, green, blue) of just these rows, each `rows.len() * width` long.
-pub(super) fn shrink_rows(
+/// Shrinks (or, for a tiny area, enlarges) to `width` x `height` cells, into three planes (red, green, blue) of as many.
+pub(super) fn shrink(
     picture: &RgbImage,
     area: Area,
     (width, height): (usize, usize),
-    rows: Range<usize>,
-    planes: [&mut [f32]; 3],
+    planes: &mut [f32],
     scratch: &mut Scratch,
 ) {
     let stride = picture.width() as usize * 3;
@@ -56,16 +54,16 @@ pub(super) fn shrink_rows(
         let columns = bin(x, area.width, width);
         (columns.start * 3, columns.end * 3)
     }));
-    let [red, green, blue] = planes;
-    let first_row = rows.start;
-    for y in rows {
+    let (red, rest) = planes.split_at_mut(width * height);
+    let (green, blue) = rest.split_at_mut(width * height);
+    for y in 0..height {
         let lines = bin(y, area.height, height);
         // A column of u16 sums holds 257 rows of 255; taller bins (small outputs of huge pictures) go through u32.
         let line = |index: usize| {
             let start = (area.top + index) * stride + area.left * 3;
             &pixels[start..start + row_length]
         };
-        let out = (y - first_row) * width..(y - first_row + 1) * width;
+        let out = y * width..(y + 1) * width;
         let out = [&mut red[out.clone()], &mut green[out.clone()], &mut blue[out]];
         if lines.len() <= 257 {
             sum_lines(&mut scratch.narrow, lines.clone().map(line), row_length);
@@ -156,16 +154,7 @@ mod tests {
         });
         let cells = size.0 * size.1;
         let mut planes = vec![0.0; 3 * cells];
-        let (red, rest) = planes.split_at_mut(cells);
-        let (green, blue) = rest.split_at_mut(cells);
-        shrink_rows(
-            &picture,
-            area,
-            size,
-            0..size.1,
-            [red, green, blue],
-            &mut Scratch::default(),
-        );
+        shrink(&picture, area, size, &mut planes, &mut Scratch::default());
         for (index, (fast, slow)) in planes.iter().zip(slow(&picture, area, size)).enumerate() {
             assert!((fast - slow).abs() < 1e-6, "cell {index}: {fast} {slow}");
         }

@@ -11,10 +11,10 @@ use image::RgbImage;
 use ort::session::SessionOutputs;
 use rayon::prelude::*;
 
-use super::area::{Area, Scratch, shrink_rows};
+use super::area::{Area, Scratch, shrink};
 use super::nms::{Overlap, suppress};
 use super::{DetectError, Detector, Face, FaceBox, Landmarks};
-use crate::runtime::Network;
+use crate::runtime::{Lane, Network};
 
 /// P-Net sees a face in a cell of 12 pixels.
 const CELL_PX: f64 = 12.0;
@@ -27,16 +27,25 @@ const THRESHOLDS: [f32; 3] = [0.6, 0.7, 0.7];
 /// Inputs of R-Net and O-Net, in pixels.
 const RNET_SIDE_PX: usize = 24;
 const ONET_SIDE_PX: usize = 48;
-/// As many crops go through R-Net or O-Net at once; bounds the memory of a picture full of candidates.
-const BATCH: usize = 256;
+/// As many crops go through R-Net or O-Net at once: with more, their features leave the second-level cache, which costs
+/// a fifth, and memory grows with the candidates of a picture.
+const BATCH: usize = 16;
 
 /// The detector.
 pub struct Mtcnn {
     pnet: Network,
     rnet: Network,
     onet: Network,
-    pyramid: Vec<f32>,
-    crops: Vec<f32>,
+    /// One for each lane of the networks.
+    buffers: Vec<Buffers>,
+}
+
+/// What a lane works in; kept from frame to frame, so that a frame allocates little.
+#[derive(Default)]
+struct Buffers {
+    /// A scale of the picture, or a batch of crops.
+    planes: Vec<f32>,
+    scratch: Scratch,
 }
 
 /// A candidate between two networks.
@@ -48,45 +57,48 @@ struct Candidate {
     regression: [f32; 4],
 }
 
+/// What O-Net says of a crop.
+struct Finished {
+    probability: f32,
+    regression: [f32; 4],
+    /// Five x, then five y, in widths and heights of the box.
+    landmarks: [f32; 10],
+}
+
 impl Mtcnn {
     /// A detector of the three networks `pnet`, `rnet`, `onet`, in this order.
-    pub fn new([pnet, rnet, onet]: [Network; 3]) -> Self {
+    pub fn new([mut pnet, rnet, onet]: [Network; 3]) -> Self {
+        let buffers = pnet.lanes().iter().map(|_| Buffers::default()).collect();
         Self {
             pnet,
             rnet,
             onet,
-            pyramid: Vec::new(),
-            crops: Vec::new(),
+            buffers,
         }
     }
 
-    /// Runs P-Net over the pyramid.
+    /// Runs P-Net over the pyramid, each scale in one of the lanes.
     fn propose(&mut self, picture: &RgbImage, min_face_px: u32) -> Result<Vec<Candidate>, DetectError> {
-        let (width, height) = (picture.width() as usize, picture.height() as usize);
-        let mut candidates = Vec::new();
-        for scale in scales(width, height, min_face_px) {
-            // As python's int(h * scale + 1).
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "small positive numbers"
-            )]
-            let scaled = |side: usize| (side as f64 * scale + 1.0) as usize;
-            let (scaled_width, scaled_height) = (scaled(width), scaled(height));
-            let cells = scaled_width * scaled_height;
-            self.pyramid.resize(3 * cells, 0.0);
-            shrink_in_parallel(picture, (scaled_width, scaled_height), &mut self.pyramid);
-            let shape = [1, 3, scaled_height, scaled_width];
-            let mut of_scale = self
-                .pnet
-                .run(shape, &self.pyramid[..3 * cells], |outputs| proposals(outputs, scale))
-                .map_err(|source| DetectError::Run {
-                    network: "pnet",
-                    source,
-                })??;
-            suppress(&mut of_scale, 0.5, Overlap::Union, Candidate::view);
-            candidates.append(&mut of_scale);
-        }
+        let lanes = self.pnet.lanes();
+        let shares = share_out(
+            scales(picture.width() as usize, picture.height() as usize, min_face_px),
+            lanes.len(),
+        );
+        let of_lanes: Vec<Vec<(f64, Vec<Candidate>)>> = lanes
+            .par_iter_mut()
+            .zip(&mut self.buffers)
+            .zip(shares)
+            .map(|((lane, buffers), scales)| {
+                scales
+                    .into_iter()
+                    .map(|scale| Ok((scale, propose_at(lane, buffers, picture, scale)?)))
+                    .collect::<Result<_, DetectError>>()
+            })
+            .collect::<Result<_, DetectError>>()?;
+        // Back into the pyramid's order, which decides between equally probable ones.
+        let mut of_scales: Vec<(f64, Vec<Candidate>)> = of_lanes.into_iter().flatten().collect();
+        of_scales.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let mut candidates: Vec<Candidate> = of_scales.into_iter().flat_map(|(_, candidates)| candidates).collect();
         suppress(&mut candidates, 0.7, Overlap::Union, Candidate::view);
         for candidate in &mut candidates {
             candidate.face_box = candidate.moved(0.0).squared();
@@ -96,34 +108,35 @@ impl Mtcnn {
 
     /// Runs R-Net over the candidates.
     fn refine(&mut self, picture: &RgbImage, candidates: &[Candidate]) -> Result<Vec<Candidate>, DetectError> {
-        let mut refined = Vec::new();
-        for batch in candidates.chunks(BATCH) {
-            let cut = self.cut(picture, batch, RNET_SIDE_PX);
-            let crops = cut.shape[0];
-            if cut.boxes.is_empty() {
-                continue;
-            }
-            self.rnet
-                .run(cut.shape, &self.crops, |outputs| -> Result<(), DetectError> {
-                    let log_odds = output(outputs, "rnet", "log_odds", crops)?;
-                    let regression = output(outputs, "rnet", "regression", 4 * crops)?.as_chunks::<4>().0;
-                    for &(face_box, crop) in &cut.boxes {
-                        let probability = probability(log_odds[crop]);
-                        if probability > THRESHOLDS[1] {
-                            refined.push(Candidate {
-                                face_box,
-                                probability,
-                                regression: regression[crop],
-                            });
-                        }
-                    }
-                    Ok(())
-                })
-                .map_err(|source| DetectError::Run {
-                    network: "rnet",
-                    source,
-                })??;
-        }
+        let crops = Crops::of(picture, candidates);
+        let refined = crops.run(
+            &mut self.rnet,
+            &mut self.buffers,
+            RNET_SIDE_PX,
+            "rnet",
+            |outputs, count| {
+                let log_odds = output(outputs, "rnet", "log_odds", count)?;
+                let regression = output(outputs, "rnet", "regression", 4 * count)?.as_chunks::<4>().0;
+                Ok(log_odds
+                    .iter()
+                    .zip(regression)
+                    .map(|(odds, regression)| (probability(*odds), *regression))
+                    .collect())
+            },
+        )?;
+        let mut refined: Vec<Candidate> = crops
+            .boxes
+            .iter()
+            .map(|&(face_box, crop)| {
+                let (probability, regression) = refined[crop];
+                Candidate {
+                    face_box,
+                    probability,
+                    regression,
+                }
+            })
+            .filter(|candidate| candidate.probability > THRESHOLDS[1])
+            .collect();
         suppress(&mut refined, 0.7, Overlap::Union, Candidate::view);
         for candidate in &mut refined {
             candidate.face_box = candidate.moved(1.0).squared();
@@ -133,51 +146,102 @@ impl Mtcnn {
 
     /// Runs O-Net over the candidates.
     fn finish(&mut self, picture: &RgbImage, candidates: &[Candidate]) -> Result<Vec<Face>, DetectError> {
-        let mut faces = Vec::new();
-        for batch in candidates.chunks(BATCH) {
-            let cut = self.cut(picture, batch, ONET_SIDE_PX);
-            let crops = cut.shape[0];
-            if cut.boxes.is_empty() {
-                continue;
-            }
-            self.onet
-                .run(cut.shape, &self.crops, |outputs| -> Result<(), DetectError> {
-                    let log_odds = output(outputs, "onet", "log_odds", crops)?;
-                    let regression = output(outputs, "onet", "regression", 4 * crops)?.as_chunks::<4>().0;
-                    let landmarks = output(outputs, "onet", "landmarks", 10 * crops)?.as_chunks::<10>().0;
-                    for &(face_box, crop) in &cut.boxes {
-                        let probability = probability(log_odds[crop]);
-                        if probability > THRESHOLDS[2] {
-                            let candidate = Candidate {
-                                face_box,
-                                probability,
-                                regression: regression[crop],
-                            };
-                            faces.push(Face {
-                                box_in_frame: candidate.moved(1.0),
-                                probability,
-                                landmarks: landmarks_in_frame(&face_box, &landmarks[crop]),
-                            });
-                        }
+        let crops = Crops::of(picture, candidates);
+        let finished = crops.run(
+            &mut self.onet,
+            &mut self.buffers,
+            ONET_SIDE_PX,
+            "onet",
+            |outputs, count| {
+                let log_odds = output(outputs, "onet", "log_odds", count)?;
+                let regression = output(outputs, "onet", "regression", 4 * count)?.as_chunks::<4>().0;
+                let landmarks = output(outputs, "onet", "landmarks", 10 * count)?.as_chunks::<10>().0;
+                Ok(log_odds
+                    .iter()
+                    .zip(regression)
+                    .zip(landmarks)
+                    .map(|((odds, regression), landmarks)| Finished {
+                        probability: probability(*odds),
+                        regression: *regression,
+                        landmarks: *landmarks,
+                    })
+                    .collect())
+            },
+        )?;
+        let mut faces: Vec<Face> = crops
+            .boxes
+            .iter()
+            .map(|&(face_box, crop)| (face_box, &finished[crop]))
+            .filter(|(_, finished)| finished.probability > THRESHOLDS[2])
+            .map(|(face_box, finished)| {
+                let (probability, regression) = (finished.probability, finished.regression);
+                Face {
+                    box_in_frame: Candidate {
+                        face_box,
+                        probability,
+                        regression,
                     }
-                    Ok(())
-                })
-                .map_err(|source| DetectError::Run {
-                    network: "onet",
-                    source,
-                })??;
-        }
+                    .moved(1.0),
+                    probability,
+                    landmarks: landmarks_in_frame(&face_box, &finished.landmarks),
+                }
+            })
+            .collect();
         suppress(&mut faces, 0.7, Overlap::SmallerInclusive, |face| {
             (face.box_in_frame, face.probability)
         });
         Ok(faces)
     }
+}
 
-    /// Fills `self.crops` with the candidates' parts of the picture, shrunk to squares of `side` pixels.
-    ///
-    /// Boxes that reach beyond the picture often have the same part of it. Such a part is cut and run once: it saves
-    /// time, and the candidates come out equally probable to the last bit, on which the choice among them hangs.
-    fn cut(&mut self, picture: &RgbImage, candidates: &[Candidate], side: usize) -> Cut {
+/// Runs P-Net on one scale of the picture.
+fn propose_at(
+    lane: &mut Lane,
+    buffers: &mut Buffers,
+    picture: &RgbImage,
+    scale: f64,
+) -> Result<Vec<Candidate>, DetectError> {
+    // As python's int(h * scale + 1).
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "small positive numbers"
+    )]
+    let scaled = |side: u32| (f64::from(side) * scale + 1.0) as usize;
+    let (width, height) = (scaled(picture.width()), scaled(picture.height()));
+    buffers.planes.resize(3 * width * height, 0.0);
+    shrink(
+        picture,
+        Area::whole(picture),
+        (width, height),
+        &mut buffers.planes,
+        &mut buffers.scratch,
+    );
+    let mut candidates = lane
+        .run([1, 3, height, width], &buffers.planes, |outputs| {
+            proposals(outputs, scale)
+        })
+        .map_err(|source| DetectError::Run {
+            network: "pnet",
+            source,
+        })??;
+    suppress(&mut candidates, 0.5, Overlap::Union, Candidate::view);
+    Ok(candidates)
+}
+
+/// The parts of the picture that candidates lie in.
+///
+/// Boxes that reach beyond the picture often have the same part of it. Such a part is cut and run once: it saves time,
+/// and the candidates come out equally probable to the last bit, on which the choice among them hangs.
+struct Crops<'a> {
+    picture: &'a RgbImage,
+    /// The boxes that have a part inside the picture, with the index of its area.
+    boxes: Vec<(FaceBox, usize)>,
+    areas: Vec<Area>,
+}
+
+impl<'a> Crops<'a> {
+    fn of(picture: &'a RgbImage, candidates: &[Candidate]) -> Self {
         let mut areas = Vec::with_capacity(candidates.len());
         let mut index_of = HashMap::with_capacity(candidates.len());
         let boxes = candidates
@@ -191,28 +255,45 @@ impl Mtcnn {
                 Some((candidate.face_box, index))
             })
             .collect();
-        let cells = side * side;
-        let crops = areas.len();
-        self.crops.resize(crops * 3 * cells, 0.0);
-        self.crops
-            .par_chunks_mut(3 * cells)
-            .zip(areas)
-            .for_each_init(Scratch::default, |scratch, (crop, area)| {
-                shrink_rows(picture, area, (side, side), 0..side, planes(crop, cells), scratch);
-            });
-        Cut {
-            boxes,
-            shape: [crops, 3, side, side],
-        }
+        Self { picture, boxes, areas }
     }
-}
 
-/// Candidates on their way through R-Net or O-Net.
-struct Cut {
-    /// The boxes that have a part inside the picture, with the index of its crop.
-    boxes: Vec<(FaceBox, usize)>,
-    /// Of the batch of crops.
-    shape: [usize; 4],
+    /// Shrinks each area to a square of `side` pixels and runs `network` on them, some in each lane. `read` makes one
+    /// item of each of the given number of crops; they come back in the order of the areas.
+    fn run<T: Send>(
+        &self,
+        network: &mut Network,
+        buffers: &mut [Buffers],
+        side: usize,
+        name: &'static str,
+        read: impl Fn(&SessionOutputs<'_>, usize) -> Result<Vec<T>, DetectError> + Sync,
+    ) -> Result<Vec<T>, DetectError> {
+        let lanes = network.lanes();
+        let share = self.areas.len().div_ceil(lanes.len()).max(1);
+        let cells = side * side;
+        let of_lanes: Vec<Vec<T>> = lanes
+            .par_iter_mut()
+            .zip(buffers)
+            .zip(self.areas.par_chunks(share))
+            .map(|((lane, buffers), areas)| {
+                let mut items = Vec::with_capacity(areas.len());
+                for batch in areas.chunks(BATCH) {
+                    buffers.planes.resize(batch.len() * 3 * cells, 0.0);
+                    for (crop, area) in buffers.planes.chunks_exact_mut(3 * cells).zip(batch) {
+                        shrink(self.picture, *area, (side, side), crop, &mut buffers.scratch);
+                    }
+                    let count = batch.len();
+                    let read = |outputs: &SessionOutputs<'_>| read(outputs, count);
+                    let read = lane
+                        .run([count, 3, side, side], &buffers.planes, read)
+                        .map_err(|source| DetectError::Run { network: name, source })??;
+                    items.extend(read);
+                }
+                Ok(items)
+            })
+            .collect::<Result<_, DetectError>>()?;
+        Ok(of_lanes.into_iter().flatten().collect())
+    }
 }
 
 impl Detector for Mtcnn {
@@ -356,37 +437,16 @@ fn landmarks_in_frame(face_box: &FaceBox, landmarks: &[f32; 10]) -> Landmarks {
     })
 }
 
-/// Shrinks the whole picture into `planes` (three planes of width x height), some rows on each thread.
-fn shrink_in_parallel(picture: &RgbImage, (width, height): (usize, usize), values: &mut [f32]) {
-    /// Enough work for a thread to be worth waking.
-    const ROWS: usize = 32;
-    let whole = Area::whole(picture);
-    let [red, green, blue] = planes(values, width * height);
-    let rows = ROWS * width;
-    (
-        red.par_chunks_mut(rows),
-        green.par_chunks_mut(rows),
-        blue.par_chunks_mut(rows),
-    )
-        .into_par_iter()
-        .enumerate()
-        .for_each_init(Scratch::default, |scratch, (chunk, (red, green, blue))| {
-            let first = chunk * ROWS;
-            shrink_rows(
-                picture,
-                whole,
-                (width, height),
-                first..(first + ROWS).min(height),
-                [red, green, blue],
-                scratch,
-            );
-        });
-}
-
-fn planes(values: &mut [f32], cells: usize) -> [&mut [f32]; 3] {
-    let (red, rest) = values.split_at_mut(cells);
-    let (green, blue) = rest.split_at_mut(cells);
-    [red, green, &mut blue[..cells]]
+/// Gives each of `lanes` its scales: every next one to the lane that has least to do yet.
+fn share_out(scales: impl Iterator<Item = f64>, lanes: usize) -> Vec<Vec<f64>> {
+    let mut shares = vec![Vec::new(); lanes];
+    let mut work = vec![0.0_f64; lanes];
+    for scale in scales {
+        let least = (0..lanes).min_by(|a, b| work[*a].total_cmp(&work[*b])).unwrap_or(0);
+        work[least] += scale * scale;
+        shares[least].push(scale);
+    }
+    shares
 }
 
 /// The values of an output, which must be `count` in number.
