@@ -65,6 +65,7 @@ enum News {
 /// When something without which nothing works can't be opened.
 pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     let started = Timestamp::now();
+    leave_when_a_thread_panics();
     state_dir::prepare(state)?;
     let _alone = node::lock(state)?;
     let node: Arc<str> = node::id(settings.node.as_deref(), state)?.into();
@@ -161,6 +162,16 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     let _ = engine_thread.join();
     runtime.shutdown_background();
     Ok(ended)
+}
+
+/// A worker that fell over must not leave a daemon behind that says `online` and sees nothing: the process ends, the
+/// broker publishes the will, and the supervisor starts it again.
+fn leave_when_a_thread_panics() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        say(panic);
+        std::process::exit(101);
+    }));
 }
 
 fn tell(news: &SyncSender<News>, what: News) {
