@@ -2,6 +2,8 @@
 //!
 //! The sample photos come at set-up (`KITH_PHOTOS`); the larger sets are used where `KITH_DATA` names their folder.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap is a failed test")]
+
 mod given;
 
 use std::collections::BTreeMap;

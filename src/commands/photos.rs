@@ -27,9 +27,9 @@ pub fn collect(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     for path in named {
         let metadata = fs::metadata(path).with_context(|| format!("{}", path.display()))?;
         if metadata.is_dir() {
-            search(path, &mut photos)?
+            search(path, &mut photos)?;
         } else {
-            photos.push(path.clone())
+            photos.push(path.clone());
         }
     }
     Ok(photos)

@@ -403,12 +403,7 @@ fn proposals(outputs: &SessionOutputs<'_>, scale: f64) -> Result<Vec<Candidate>,
 }
 
 /// The whole pixels of a box that lie inside the picture; `None` when there are none.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_possible_wrap,
-    reason = "pixels"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "pixels")]
 fn inside(face_box: &FaceBox, picture: &RgbImage) -> Option<Area> {
     // Truncated towards zero, counted from 1, both ends included: the reference keeps MATLAB's ways.
     let left = (face_box.left as i64).max(1) - 1;

@@ -6,7 +6,7 @@ use std::env;
 use std::path::PathBuf;
 
 /// The folder of the six sample photos.
-pub fn photos() -> PathBuf {
+pub(crate) fn photos() -> PathBuf {
     let folder = env::var_os("KITH_PHOTOS").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".cache/photos"),
         PathBuf::from,
@@ -20,7 +20,7 @@ pub fn photos() -> PathBuf {
 }
 
 /// The folder that `KITH_DATA` names; says that the test skips when it is not set.
-pub fn data() -> Option<PathBuf> {
+pub(crate) fn data() -> Option<PathBuf> {
     let folder = env::var_os("KITH_DATA").map(PathBuf::from);
     if folder.is_none() {
         println!("skipped: KITH_DATA does not name the folder of development data");
