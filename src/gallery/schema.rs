@@ -128,7 +128,9 @@ pub(super) fn migrate(
 
 /// The file's version; an error for a file that isn't ours or is too new.
 fn checked_version(connection: &Connection, database: &Path, newest: i64) -> Result<i64, GalleryError> {
-    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    // One transaction, so that the three numbers are of one moment: another program may be making the schema.
+    let moment = connection.unchecked_transaction()?;
+    let number = |pragma| moment.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let foreign = || GalleryError::Foreign {
         path: database.to_path_buf(),
     };
@@ -137,7 +139,8 @@ fn checked_version(connection: &Connection, database: &Path, newest: i64) -> Res
         other => other,
     })?;
     let version = number("user_version")?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let tables: i64 = moment.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    drop(moment);
     let is_fresh = application == 0 && version == 0 && tables == 0;
     if application != APPLICATION_ID && !is_fresh {
         return Err(foreign());

@@ -210,7 +210,7 @@ fn the_openface_file_is_read() {
     let weights = legacy_torch::read(&std::fs::read(path).unwrap()).unwrap();
     assert_eq!(weights.len(), 261);
     assert_eq!(weights["layer1.weight"].shape, [64, 3, 7, 7]);
-    assert_eq!(weights["layer25.fc.weight"].shape, [128, 736]);
+    assert_eq!(weights["layer25.weight"].shape, [128, 736]);
     assert!(
         weights
             .values()
