@@ -1,6 +1,7 @@
 //! Finding faces: [`Detector`], and MTCNN behind it.
 
 mod area;
+mod crops;
 mod face;
 mod mtcnn;
 mod nms;

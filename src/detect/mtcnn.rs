@@ -4,14 +4,14 @@
 //! constants and the order of roundings are those of facenet-pytorch 2.6, whose weights these are, so that the faces
 //! come out equal.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use image::RgbImage;
 use ort::session::SessionOutputs;
 use rayon::prelude::*;
 
-use super::area::{Area, Scratch, shrink};
+use super::area::{Area, shrink};
+use super::crops::{Buffers, Crops};
 use super::nms::{Overlap, suppress};
 use super::{DetectError, Detector, Face, FaceBox, Landmarks};
 use crate::runtime::{Lane, Network};
@@ -27,10 +27,6 @@ const THRESHOLDS: [f32; 3] = [0.6, 0.7, 0.7];
 /// Inputs of R-Net and O-Net, in pixels.
 const RNET_SIDE_PX: usize = 24;
 const ONET_SIDE_PX: usize = 48;
-/// As many crops go through R-Net or O-Net at once: with more, their features leave the second-level cache, which costs
-/// a fifth, and memory grows with the candidates of a picture.
-const BATCH: usize = 16;
-
 /// The detector.
 pub struct Mtcnn {
     pnet: Network,
@@ -38,14 +34,6 @@ pub struct Mtcnn {
     onet: Network,
     /// One for each lane of the networks.
     buffers: Vec<Buffers>,
-}
-
-/// What a lane works in; kept from frame to frame, so that a frame allocates little.
-#[derive(Default)]
-struct Buffers {
-    /// A scale of the picture, or a batch of crops.
-    planes: Vec<f32>,
-    scratch: Scratch,
 }
 
 /// A candidate between two networks.
@@ -108,7 +96,7 @@ impl Mtcnn {
 
     /// Runs R-Net over the candidates.
     fn refine(&mut self, picture: &RgbImage, candidates: &[Candidate]) -> Result<Vec<Candidate>, DetectError> {
-        let crops = Crops::of(picture, candidates);
+        let crops = Crops::of(picture, candidates.iter().map(|candidate| candidate.face_box));
         let refined = crops.run(
             &mut self.rnet,
             &mut self.buffers,
@@ -146,7 +134,7 @@ impl Mtcnn {
 
     /// Runs O-Net over the candidates.
     fn finish(&mut self, picture: &RgbImage, candidates: &[Candidate]) -> Result<Vec<Face>, DetectError> {
-        let crops = Crops::of(picture, candidates);
+        let crops = Crops::of(picture, candidates.iter().map(|candidate| candidate.face_box));
         let finished = crops.run(
             &mut self.onet,
             &mut self.buffers,
@@ -227,73 +215,6 @@ fn propose_at(
         })??;
     suppress(&mut candidates, 0.5, Overlap::Union, Candidate::view);
     Ok(candidates)
-}
-
-/// The parts of the picture that candidates lie in.
-///
-/// Boxes that reach beyond the picture often have the same part of it. Such a part is cut and run once: it saves time,
-/// and the candidates come out equally probable to the last bit, on which the choice among them hangs.
-struct Crops<'a> {
-    picture: &'a RgbImage,
-    /// The boxes that have a part inside the picture, with the index of its area.
-    boxes: Vec<(FaceBox, usize)>,
-    areas: Vec<Area>,
-}
-
-impl<'a> Crops<'a> {
-    fn of(picture: &'a RgbImage, candidates: &[Candidate]) -> Self {
-        let mut areas = Vec::with_capacity(candidates.len());
-        let mut index_of = HashMap::with_capacity(candidates.len());
-        let boxes = candidates
-            .iter()
-            .filter_map(|candidate| {
-                let area = inside(&candidate.face_box, picture)?;
-                let index = *index_of.entry(area).or_insert_with(|| {
-                    areas.push(area);
-                    areas.len() - 1
-                });
-                Some((candidate.face_box, index))
-            })
-            .collect();
-        Self { picture, boxes, areas }
-    }
-
-    /// Shrinks each area to a square of `side` pixels and runs `network` on them, some in each lane. `read` makes one
-    /// item of each of the given number of crops; they come back in the order of the areas.
-    fn run<T: Send>(
-        &self,
-        network: &mut Network,
-        buffers: &mut [Buffers],
-        side: usize,
-        name: &'static str,
-        read: impl Fn(&SessionOutputs<'_>, usize) -> Result<Vec<T>, DetectError> + Sync,
-    ) -> Result<Vec<T>, DetectError> {
-        let lanes = network.lanes();
-        let share = self.areas.len().div_ceil(lanes.len()).max(1);
-        let cells = side * side;
-        let of_lanes: Vec<Vec<T>> = lanes
-            .par_iter_mut()
-            .zip(buffers)
-            .zip(self.areas.par_chunks(share))
-            .map(|((lane, buffers), areas)| {
-                let mut items = Vec::with_capacity(areas.len());
-                for batch in areas.chunks(BATCH) {
-                    buffers.planes.resize(batch.len() * 3 * cells, 0.0);
-                    for (crop, area) in buffers.planes.chunks_exact_mut(3 * cells).zip(batch) {
-                        shrink(self.picture, *area, (side, side), crop, &mut buffers.scratch);
-                    }
-                    let count = batch.len();
-                    let read = |outputs: &SessionOutputs<'_>| read(outputs, count);
-                    let read = lane
-                        .run([count, 3, side, side], &buffers.planes, read)
-                        .map_err(|source| DetectError::Run { network: name, source })??;
-                    items.extend(read);
-                }
-                Ok(items)
-            })
-            .collect::<Result<_, DetectError>>()?;
-        Ok(of_lanes.into_iter().flatten().collect())
-    }
 }
 
 impl Detector for Mtcnn {
@@ -400,22 +321,6 @@ fn proposals(outputs: &SessionOutputs<'_>, scale: f64) -> Result<Vec<Candidate>,
         }
     }
     Ok(candidates)
-}
-
-/// The whole pixels of a box that lie inside the picture; `None` when there are none.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "pixels")]
-fn inside(face_box: &FaceBox, picture: &RgbImage) -> Option<Area> {
-    // Truncated towards zero, counted from 1, both ends included: the reference keeps MATLAB's ways.
-    let left = (face_box.left as i64).max(1) - 1;
-    let top = (face_box.top as i64).max(1) - 1;
-    let right = (face_box.right as i64).min(i64::from(picture.width()));
-    let bottom = (face_box.bottom as i64).min(i64::from(picture.height()));
-    (right > left && bottom > top).then(|| Area {
-        left: left as usize,
-        top: top as usize,
-        width: (right - left) as usize,
-        height: (bottom - top) as usize,
-    })
 }
 
 /// O-Net's landmarks (five x, then five y, in widths and heights of the box) in pixels of the frame.
