@@ -105,7 +105,7 @@ fn main() -> anyhow::Result<()> {
     println!("\n| photos | faces | sharpness, 1 % / 5 % / median / 95 % |\n| --- | --- | --- |");
     for folder in ["lfw-dev/images", "avengers", "enrol"] {
         let mut sharpness = Vec::new();
-        for path in kith::commands::photos::collect(&[data.join(folder)])? {
+        for path in kith::commands::photos::collect(&[data.join(folder)]) {
             if let Ok(picture) = photo::read(&path)
                 && let Some((_, quality, _)) = measure(&mut networks, &picture)?
             {

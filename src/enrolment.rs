@@ -2,8 +2,6 @@
 //! in one transaction or nobody is. `docs/design/enrolment.md` has the measurements behind the limits.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
@@ -338,9 +336,7 @@ fn checked_face(networks: &mut Networks, file: &Path, rules: &Rules) -> anyhow::
 }
 
 fn read(file: &Path) -> Result<([u8; 32], RgbImage), PhotoError> {
-    let mut bytes = Vec::new();
-    // One byte more than is allowed, so that `decode` sees that it is too much.
-    File::open(file)?.take(photo::MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    let bytes = photo::read_bytes(file)?;
     let picture = photo::decode(&bytes)?;
     Ok((Sha256::digest(&bytes).into(), picture))
 }

@@ -4,6 +4,9 @@
 //! camera -> detect -> track -> (chosen shots) align -> embed -> identify -> verdict -> event -> publish
 //! ```
 
+// They panic when the terminal is closed or the disk is full; `commands::terminal` doesn't.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod align;
 pub mod announce;
 pub mod camera;

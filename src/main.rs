@@ -3,13 +3,17 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use kith::commands::{Cli, run};
+use kith::commands::terminal::{complain, reader_is_gone};
+use kith::commands::{Cli, Command, run};
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    let cli = Cli::parse();
+    match run(&cli) {
         Ok(code) => code,
+        // `kith detect … | head -1` is no mistake. The daemon has no reader.
+        Err(error) if reader_is_gone(&error) && !matches!(cli.command, Command::Run(_)) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("kith: {error:#}");
+            complain(format_args!("kith: {error:#}"));
             ExitCode::FAILURE
         }
     }

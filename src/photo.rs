@@ -16,12 +16,19 @@ pub const MAX_BYTES: u64 = 10 * 1024 * 1024;
 /// Largest width and height, in pixels.
 pub const MAX_SIDE_PX: u32 = 4096;
 
+/// Most scans of a JPEG. Encoders make about ten; each costs a pass over the whole picture but only a few bytes, so that
+/// a small file could keep a decoder busy for hours.
+const MAX_JPEG_SCANS: usize = 100;
+
 /// Why a photo was refused. The messages don't repeat the path.
 #[derive(Debug, thiserror::Error)]
 pub enum PhotoError {
     /// The file could not be opened or read.
     #[error("can't read it: {0}")]
-    Unreadable(#[from] std::io::Error),
+    Unreadable(std::io::Error),
+    /// It is a folder, and no photo was found in it.
+    #[error("there are no photos in this folder (names that end in .jpg, .png, .webp, .gif, .bmp, .tif)")]
+    Folder,
     /// There is nothing in it.
     #[error("the file is empty")]
     Empty,
@@ -49,16 +56,33 @@ pub enum PhotoError {
     },
 }
 
+impl From<std::io::Error> for PhotoError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::IsADirectory => Self::Folder,
+            _ => Self::Unreadable(error),
+        }
+    }
+}
+
 /// Reads a photo: at most [`MAX_BYTES`] and [`MAX_SIDE_PX`], whole (a truncated file is refused), any colour type
 /// converted to 8-bit RGB, EXIF orientation applied, the first picture of an animation.
 ///
 /// # Errors
 /// See [`PhotoError`].
 pub fn read(path: &Path) -> Result<RgbImage, PhotoError> {
+    decode(&read_bytes(path)?)
+}
+
+/// The bytes of a photo's file, or one byte more than is allowed, which tells [`decode`] that there are too many.
+///
+/// # Errors
+/// [`PhotoError::Unreadable`], [`PhotoError::Folder`].
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>, PhotoError> {
     let mut bytes = Vec::new();
-    // One byte more than allowed tells a file that is too large, even one that grows or has no size (a pipe).
+    // Bounded while reading: a file may grow, and a pipe has no size.
     File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    decode(&bytes)
+    Ok(bytes)
 }
 
 /// As [`read`], from memory.
@@ -92,6 +116,9 @@ fn check_size(width: u32, height: u32) -> Result<(), PhotoError> {
 /// grey where data is missing), then libjpeg decodes it, since the reference detections were made from its pixels.
 fn decode_jpeg(bytes: &[u8]) -> Result<(DynamicImage, Orientation), PhotoError> {
     let damaged = |reason: String| PhotoError::Damaged { format: "JPEG", reason };
+    if scans(bytes) > MAX_JPEG_SCANS {
+        return Err(damaged(format!("it has more than {MAX_JPEG_SCANS} scans")));
+    }
     let options = DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(usize::from(u16::MAX))
@@ -115,6 +142,27 @@ fn decode_jpeg(bytes: &[u8]) -> Result<(DynamicImage, Orientation), PhotoError> 
     let picture =
         RgbImage::from_raw(width, height, pixels).ok_or_else(|| damaged("fewer pixels than announced".into()))?;
     Ok((DynamicImage::ImageRgb8(picture), orientation))
+}
+
+/// The number of scans that a JPEG announces: its segments are walked by their lengths (ITU-T T.81, annex B).
+fn scans(bytes: &[u8]) -> usize {
+    let (mut scans, mut at) = (0, 2);
+    while let Some(&[first, marker]) = bytes.get(at..at + 2) {
+        // Coded data, where 0xff is followed by 0x00 or a restart mark; fill bytes.
+        if first != 0xff || matches!(marker, 0x00 | 0x01 | 0xd0..=0xd8 | 0xff) {
+            at += if first == 0xff && marker != 0xff { 2 } else { 1 };
+            continue;
+        }
+        if marker == 0xd9 {
+            break;
+        }
+        scans += usize::from(marker == 0xda);
+        let length = bytes
+            .get(at + 2..at + 4)
+            .map_or(0, |length| usize::from(length[0]) << 8 | usize::from(length[1]));
+        at += 2 + length;
+    }
+    scans
 }
 
 /// The RGB pixels of a JPEG, as libjpeg decodes them.

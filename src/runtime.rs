@@ -1,7 +1,8 @@
 //! The ONNX Runtime: finding its library, choosing an execution provider, proving it, making sessions.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -126,7 +127,7 @@ impl Runtime {
         let environment = ort::init_from(&path)
             .map_err(|error| RuntimeError::Library {
                 path: path.clone(),
-                reason: error.to_string(),
+                reason: why_not_loaded(&path, &error),
             })?
             .with_name("kith")
             .with_telemetry(false)
@@ -301,6 +302,23 @@ impl Lane {
         let outputs = self.session.run(ort::inputs![INPUT => input])?;
         self.spent += begun.elapsed();
         Ok(read(&outputs))
+    }
+}
+
+/// The loader's error does not tell a missing file from one that is no library.
+fn why_not_loaded(path: &Path, error: &dyn fmt::Display) -> String {
+    // A bare name is looked up by the system's loader, in folders that we don't know.
+    if path.components().count() == 1 {
+        return format!("{error} (the system's loader looked for it)");
+    }
+    match fs::metadata(path) {
+        Err(missing) => missing.to_string(),
+        Ok(metadata) if metadata.is_dir() => "it is a folder, not a library".into(),
+        Ok(_) => format!(
+            "{}; is it ONNX Runtime 1.17 or newer for {}?",
+            first_line(&error.to_string()),
+            std::env::consts::ARCH
+        ),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `kith bench`: how fast this machine is, stage by stage.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use serde::Serialize;
 use ulid::Ulid;
 
 use super::Common;
+use super::terminal::say;
 use crate::embed::Embedding;
 use crate::gallery::{Name, Person, Vectors};
 use crate::identify::{GalleryMatcher, Identifier};
@@ -34,7 +36,7 @@ pub struct Args {
     #[arg(long, default_value_t = 40, value_name = "PX", value_parser = clap::value_parser!(u32).range(12..=4096))]
     pub min_face: u32,
     /// Threads for the networks [default: one for each core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::parse_threads)]
     pub threads: Option<usize>,
     /// Frames to measure, after a tenth as many to warm up
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -95,9 +97,9 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     }
     let report = samples.report(args, networks.provider.to_string());
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        say(serde_json::to_string(&report)?)?;
     } else {
-        report.print();
+        report.print()?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -237,14 +239,14 @@ fn stage(samples: &mut [Duration]) -> Stage {
 }
 
 impl Report {
-    fn print(&self) {
+    fn print(&self) -> io::Result<()> {
         let noun = if self.faces == 1 { "face" } else { "faces" };
-        println!(
+        say(format_args!(
             "{}x{}, smallest face {} px, {} {noun}",
             self.width, self.height, self.min_face_px, self.faces
-        );
-        println!("provider {}, {} frames\n", self.provider, self.frames);
-        println!("{:<10} {:>10} {:>10}", "stage", "median ms", "p95 ms");
+        ))?;
+        say(format_args!("provider {}, {} frames\n", self.provider, self.frames))?;
+        say(format_args!("{:<10} {:>10} {:>10}", "stage", "median ms", "p95 ms"))?;
         let stages = &self.stages;
         for (name, stage) in [
             ("detect", &stages.detect),
@@ -252,16 +254,19 @@ impl Report {
             ("embed", &stages.embed),
             ("identify", &stages.identify),
         ] {
-            println!("{name:<10} {:>10.3} {:>10.3}", stage.median_ms, stage.p95_ms);
+            say(format_args!(
+                "{name:<10} {:>10.3} {:>10.3}",
+                stage.median_ms, stage.p95_ms
+            ))?;
         }
-        println!(
+        say(format_args!(
             "{:<10} {:>10.3} {:>10.3}",
             "frame", self.frame_median_ms, self.frame_p95_ms
-        );
-        println!("{:<10} {:>10.3}", "sessions", self.sessions_median_ms);
-        println!(
+        ))?;
+        say(format_args!("{:<10} {:>10.3}", "sessions", self.sessions_median_ms))?;
+        say(format_args!(
             "\nA frame takes {:.2} times the time of its bare sessions.",
             self.overhead
-        );
+        ))
     }
 }

@@ -13,7 +13,8 @@ use serde::Serialize;
 use ulid::Ulid;
 
 use super::Common;
-use super::photos::{collect, decode_ahead};
+use super::photos::{decode_ahead, photos_in};
+use super::terminal;
 use crate::detect::most_prominent;
 use crate::embed::Embedding;
 use crate::gallery::{Name, Person, Vectors};
@@ -56,7 +57,7 @@ pub struct Args {
     #[arg(long)]
     pub json: bool,
     /// Threads for the networks [default: one for each core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::parse_threads)]
     pub threads: Option<usize>,
 }
 
@@ -95,9 +96,9 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         write(catalogue, &networks.embedder.model().name, &report)?;
     }
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        terminal::say(serde_json::to_string(&report)?)?;
     } else {
-        report.print();
+        report.print()?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -115,7 +116,7 @@ struct Lfw {
 impl Lfw {
     fn read(folder: &Path, folds_file: &Path) -> anyhow::Result<Self> {
         let images = folder.join("images");
-        let paths = collect(std::slice::from_ref(&images))?;
+        let paths = photos_in(&images);
         let mut people: Vec<String> = Vec::new();
         let mut photos = Vec::new();
         for path in paths {
@@ -368,42 +369,45 @@ fn write(catalogue: &Path, model: &str, report: &Report) -> anyhow::Result<()> {
 }
 
 impl Report {
-    fn print(&self) {
+    fn print(&self) -> std::io::Result<()> {
         let percent = |estimate: &Estimate| {
             let [value, low, high] = [estimate.value, estimate.low, estimate.high].map(|share| share * 100.0);
             format!("{value:.2} % ({low:.2} to {high:.2})")
         };
-        println!("{}", self.embedding_space);
-        println!(
+        terminal::say(&self.embedding_space)?;
+        terminal::say(format_args!(
             "{} photos of {} people, {} without a face found\n",
             self.photos, self.people, self.photos_without_face
-        );
-        println!(
+        ))?;
+        terminal::say(format_args!(
             "{} pairs, ten folds of disjoint people: {} right",
             self.pairs,
             percent(&self.pairs_accuracy)
-        );
-        println!(
+        ))?;
+        terminal::say(format_args!(
             "\n{:>18} {:>10}  true accept rate (95 % by person)",
             "false accept rate", "cosine"
-        );
+        ))?;
         for rate in &self.true_accept_rates {
             let at = percent(&rate.true_accept_rate);
-            println!("{:>18e} {:>10.3}  {at}", rate.false_accept_rate, rate.threshold_cosine);
+            terminal::say(format_args!(
+                "{:>18e} {:>10.3}  {at}",
+                rate.false_accept_rate, rate.threshold_cosine
+            ))?;
         }
         let c = &self.calibration;
-        println!(
+        terminal::say(format_args!(
             "\nthreshold {:.3}, margin {:.3}",
             self.thresholds.cosine, self.thresholds.margin_cosine
-        );
-        println!(
+        ))?;
+        terminal::say(format_args!(
             "log likelihood ratio {:.2} + {:.2} s, prior {}",
             c.lr_intercept, c.lr_slope, c.prior_known
-        );
-        println!(
+        ))?;
+        terminal::say(format_args!(
             "\n{:>8} {:>18} {:>8} {:>16} {:>12} {:>15}",
             "enrolled", "calibration error", "right", "strangers named", "known named", "known misnamed"
-        );
+        ))?;
         for error in &self.calibration_errors {
             let [calibration, right, strangers, known, wrong] = [
                 error.expected_error,
@@ -413,10 +417,11 @@ impl Report {
                 error.known_misnamed,
             ]
             .map(|share| format!("{:.2} %", share * 100.0));
-            println!(
+            terminal::say(format_args!(
                 "{:>8} {calibration:>18} {right:>8} {strangers:>16} {known:>12} {wrong:>15}",
                 error.enrolled
-            );
+            ))?;
         }
+        Ok(())
     }
 }

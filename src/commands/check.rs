@@ -1,11 +1,13 @@
 //! `kith check`: tries everything that `kith run` needs, one line each.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
 
 use super::Common;
+use super::terminal::say;
 use crate::config::{ConfigError, Settings};
 use crate::daemon;
 use crate::gallery::Gallery;
@@ -29,6 +31,8 @@ pub struct Args {
 struct Report {
     json: bool,
     well: bool,
+    /// The first failure to print.
+    written: io::Result<()>,
 }
 
 impl Report {
@@ -38,11 +42,17 @@ impl Report {
             Ok(detail) => (true, detail),
             Err(detail) => (false, detail),
         };
-        if self.json {
-            println!("{}", json!({"ok": ok, "what": what, "detail": detail}));
-        } else {
-            println!("{:<4}  {what:<16}  {detail}", if ok { "ok" } else { "fail" });
+        if self.written.is_err() {
+            return;
         }
+        self.written = if self.json {
+            say(json!({"ok": ok, "what": what, "detail": detail}))
+        } else {
+            say(format_args!(
+                "{:<4}  {what:<16}  {detail}",
+                if ok { "ok" } else { "fail" }
+            ))
+        };
     }
 }
 
@@ -54,6 +64,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let mut report = Report {
         json: args.json,
         well: true,
+        written: Ok(()),
     };
     match super::run::settings(&args.config, common) {
         Ok((settings, state)) => {
@@ -68,6 +79,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         }
         Err(error) => report.line("config", Err(error.to_string())),
     }
+    report.written?;
     Ok(if report.well {
         ExitCode::SUCCESS
     } else {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::Common;
-use super::photos::{FaceLine, FailedPhotoLine, PhotoLine, collect, decode_ahead};
+use super::photos::{FaceLine, PhotoLine, collect, decode_ahead, tell_failed, write_json};
 use crate::networks::Networks;
 
 /// The arguments of `kith detect`.
@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(long, default_value_t = 20, value_name = "PX", value_parser = clap::value_parser!(u32).range(12..=4096))]
     pub min_face: u32,
     /// Threads for the networks [default: one for each core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::parse_threads)]
     pub threads: Option<usize>,
 }
 
@@ -31,7 +31,7 @@ pub struct Args {
 /// # Errors
 /// With a sentence for the person at the terminal.
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
-    let photos = collect(&args.images)?;
+    let photos = collect(&args.images);
     let mut networks = Networks::open(&common.runtime_settings(args.threads))?;
     let mut out = BufWriter::new(stdout().lock());
     let mut code = ExitCode::SUCCESS;
@@ -40,25 +40,14 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
             Ok(picture) => picture,
             Err(error) => {
                 code = ExitCode::FAILURE;
-                eprintln!("kith: {}: {error}", image.display());
-                if args.json {
-                    serde_json::to_writer(
-                        &mut out,
-                        &FailedPhotoLine {
-                            image,
-                            error: error.to_string(),
-                        },
-                    )?;
-                    writeln!(out)?;
-                }
-                return Ok(());
+                return tell_failed(&mut out, image, &error, args.json);
             }
         };
         let faces = networks.detector.detect(&picture, args.min_face)?;
         if args.json {
             let faces = faces.iter().map(FaceLine::from).collect();
             let (width, height) = picture.dimensions();
-            serde_json::to_writer(
+            write_json(
                 &mut out,
                 &PhotoLine {
                     image,
@@ -67,7 +56,6 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
                     faces,
                 },
             )?;
-            writeln!(out)?;
         } else {
             let noun = if faces.len() == 1 { "face" } else { "faces" };
             writeln!(out, "{}: {} {noun}", image.display(), faces.len())?;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::Common;
-use super::photos::{FaceLine, FailedPhotoLine, PhotoLine, collect, decode_ahead};
+use super::photos::{FaceLine, PhotoLine, collect, decode_ahead, tell_failed, write_json};
 use crate::detect::most_prominent;
 use crate::networks::Networks;
 
@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long, default_value_t = 20, value_name = "PX", value_parser = clap::value_parser!(u32).range(12..=4096))]
     pub min_face: u32,
     /// Threads for the networks [default: one for each core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::parse_threads)]
     pub threads: Option<usize>,
 }
 
@@ -45,7 +45,7 @@ struct EmbeddedFaceLine {
 /// # Errors
 /// With a sentence for the person at the terminal.
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
-    let photos = collect(&args.images)?;
+    let photos = collect(&args.images);
     let mut networks = Networks::open(&common.runtime_settings(args.threads))?;
     let mut out = BufWriter::new(stdout().lock());
     let mut code = ExitCode::SUCCESS;
@@ -54,18 +54,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
             Ok(picture) => picture,
             Err(error) => {
                 code = ExitCode::FAILURE;
-                eprintln!("kith: {}: {error}", image.display());
-                if args.json {
-                    serde_json::to_writer(
-                        &mut out,
-                        &FailedPhotoLine {
-                            image,
-                            error: error.to_string(),
-                        },
-                    )?;
-                    writeln!(out)?;
-                }
-                return Ok(());
+                return tell_failed(&mut out, image, &error, args.json);
             }
         };
         let (width, height) = picture.dimensions();
@@ -83,7 +72,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
                     embedding: embedding.map(|embedding| embedding.as_slice().to_vec()),
                 })
                 .collect();
-            serde_json::to_writer(
+            write_json(
                 &mut out,
                 &PhotoLine {
                     image,
@@ -92,7 +81,6 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
                     faces,
                 },
             )?;
-            writeln!(out)?;
         } else {
             writeln!(
                 out,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,7 +12,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::Common;
-use super::photos::collect;
+use super::photos::{collect, photos_in};
+use super::terminal::{complain, say};
 use crate::enrolment::{self, PersonReport, Photos, Report, Rules, Which};
 use crate::gallery::{Gallery, Name, Person, Who};
 use crate::networks::Networks;
@@ -58,7 +60,7 @@ pub struct Args {
     #[arg(long)]
     pub json: bool,
     /// Threads for the networks [default: one for each core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::parse_threads)]
     pub threads: Option<usize>,
 }
 
@@ -114,7 +116,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     if args.json {
         print_json(&report)?;
     }
-    tell(&report, photos, args.json);
+    tell(&report, photos, args.json)?;
     let is_good = !report.enrolled.is_empty() && (report.refused.is_empty() || args.skip_bad);
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -133,17 +135,7 @@ fn people(args: &Args) -> anyhow::Result<Vec<Photos>> {
         bail!("no photo of {name:?} was given: kith enroll NAME IMAGE…");
     }
     let name = Name::parse(name).with_context(|| format!("{name:?} can't be a name"))?;
-    let files = collect(&args.images)?;
-    if files.is_empty() {
-        bail!(
-            "there are no photos in {}",
-            args.images
-                .iter()
-                .map(|p| p.display().to_string())
-                .collect::<Vec<_>>()
-                .join(", ")
-        );
-    }
+    let files = collect(&args.images);
     let who = if args.new { Who::New(name) } else { Who::Named(name) };
     Ok(vec![Photos {
         who,
@@ -172,7 +164,7 @@ fn folder_of_people(folder: &Path, role: Option<&Name>) -> anyhow::Result<Vec<Ph
     let (mut people, mut mistakes) = (Vec::new(), Vec::new());
     for person in folders {
         let text = person.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        match (Name::parse(text), collect(std::slice::from_ref(&person))?) {
+        match (Name::parse(text), photos_in(&person)) {
             (Err(error), _) => mistakes.push(format!("{}: its name can't be a person's: {error}", person.display())),
             (Ok(_), files) if files.is_empty() => {
                 mistakes.push(format!("{}: there are no photos in it", person.display()));
@@ -213,7 +205,7 @@ fn progress_bar(photos: usize) -> ProgressBar {
     bar
 }
 
-fn tell(report: &Report, photos: usize, is_json: bool) {
+fn tell(report: &Report, photos: usize, is_json: bool) -> io::Result<()> {
     if !report.refused.is_empty() {
         let refused = report.refused.len();
         let (photo, was) = (
@@ -221,15 +213,20 @@ fn tell(report: &Report, photos: usize, is_json: bool) {
             if refused == 1 { "was" } else { "were" },
         );
         if report.enrolled.is_empty() {
-            eprintln!("kith: nobody was enrolled, because {refused} of {photos} {photo} {was} refused:");
+            complain(format_args!(
+                "kith: nobody was enrolled, because {refused} of {photos} {photo} {was} refused:"
+            ));
         } else {
-            eprintln!("kith: {refused} of {photos} {photo} {was} left out:");
+            complain(format_args!("kith: {refused} of {photos} {photo} {was} left out:"));
         }
         for (file, reason) in &report.refused {
-            eprintln!("  {}: {reason}", file.display());
+            complain(format_args!("  {}: {reason}", file.display()));
         }
         if report.enrolled.is_empty() && photos > refused {
-            eprintln!("  (with --skip-bad the other {} would be enrolled)", photos - refused);
+            complain(format_args!(
+                "  (with --skip-bad the other {} would be enrolled)",
+                photos - refused
+            ));
         }
     }
     for PersonReport { enrolled, photos } in &report.enrolled {
@@ -242,14 +239,15 @@ fn tell(report: &Report, photos: usize, is_json: bool) {
                 (false, added, 0) => format!("{} added", count(added)),
                 (false, added, already) => format!("{} added, {already} there already", count(added)),
             };
-            println!("{name} ({id}): {told}");
+            say(format_args!("{name} ({id}): {told}"))?;
         }
         for photo in photos {
             for warning in &photo.warnings {
-                eprintln!("kith: warning: {}: {warning}", photo.file.display());
+                complain(format_args!("kith: warning: {}: {warning}", photo.file.display()));
             }
         }
     }
+    Ok(())
 }
 
 fn count(photos: usize) -> String {
@@ -262,13 +260,10 @@ fn count(photos: usize) -> String {
 
 fn print_json(report: &Report) -> anyhow::Result<()> {
     for (file, reason) in &report.refused {
-        println!(
-            "{}",
-            serde_json::to_string(&RefusedLine {
-                image: file,
-                refused: reason.to_string()
-            })?
-        );
+        say(serde_json::to_string(&RefusedLine {
+            image: file,
+            refused: reason.to_string(),
+        })?)?;
     }
     for PersonReport { enrolled, photos } in &report.enrolled {
         let photos = photos
@@ -288,7 +283,7 @@ fn print_json(report: &Report) -> anyhow::Result<()> {
             added: enrolled.added,
             photos,
         };
-        println!("{}", serde_json::to_string(&line)?);
+        say(serde_json::to_string(&line)?)?;
     }
     Ok(())
 }

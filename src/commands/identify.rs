@@ -14,7 +14,8 @@ use image::{ImageFormat, RgbImage};
 use serde::Serialize;
 
 use super::Common;
-use super::photos::{FaceLine, FailedPhotoLine, PhotoLine, collect, decode_ahead};
+use super::photos::{FaceLine, PhotoLine, collect, decode_ahead, tell_failed, write_json};
+use super::terminal::complain;
 use crate::detect::Face;
 use crate::draw::{Mark, Pen};
 use crate::enrolment;
@@ -50,7 +51,7 @@ pub struct Args {
     #[arg(long, default_value_t = 20, value_name = "PX", value_parser = clap::value_parser!(u32).range(12..=4096))]
     pub min_face: u32,
     /// Threads for the networks [default: one for each core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::parse_threads)]
     pub threads: Option<usize>,
 }
 
@@ -86,7 +87,7 @@ impl<'a> From<&'a Person> for PersonEntry<'a> {
 /// # Errors
 /// With a sentence for the person at the terminal.
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
-    let photos = collect(&args.images)?;
+    let photos = collect(&args.images);
     let mut drawings = args
         .draw
         .as_deref()
@@ -101,17 +102,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
             Ok(picture) => picture,
             Err(error) => {
                 code = ExitCode::FAILURE;
-                eprintln!("kith: {}: {error}", image.display());
-                if args.json {
-                    write_json(
-                        &mut out,
-                        &FailedPhotoLine {
-                            image,
-                            error: error.to_string(),
-                        },
-                    )?;
-                }
-                return Ok(());
+                return tell_failed(&mut out, image, &error, args.json);
             }
         };
         let faces = networks.detector.detect(&picture, args.min_face)?;
@@ -165,27 +156,22 @@ fn open_matcher(state_dir: &Path, networks: &mut Networks) -> anyhow::Result<Gal
         let mut gallery = Gallery::open(state_dir)?;
         let reembedded = enrolment::reembed(&mut gallery, networks)?;
         if reembedded > 0 {
-            eprintln!(
+            complain(format_args!(
                 "kith: {reembedded} enrolled faces were embedded again for {}",
                 networks.embedder.space()
-            );
+            ));
         }
         gallery.matcher(networks.embedder.space(), thresholds, calibration)?
     } else {
         GalleryMatcher::new(Vec::new(), thresholds, calibration)
     };
     if matcher.people() == 0 {
-        eprintln!(
+        complain(format_args!(
             "kith: nobody is enrolled in {}, so everybody is unknown; kith enroll NAME IMAGE… adds people",
             state_dir.display()
-        );
+        ));
     }
     Ok(matcher)
-}
-
-fn write_json(out: &mut impl Write, line: &impl Serialize) -> anyhow::Result<()> {
-    serde_json::to_writer(&mut *out, line)?;
-    Ok(writeln!(out)?)
 }
 
 fn face_line<'a>(face: &Face, answer: Option<&'a Answer>) -> IdentifiedFaceLine<'a> {

@@ -3,13 +3,16 @@
 pub mod bench;
 pub mod calibrate;
 pub mod check;
+pub mod completions;
 pub mod detect;
 pub mod embed;
 pub mod enroll;
 pub mod identify;
+pub mod man;
 pub mod people;
 pub mod photos;
 pub mod run;
+pub mod terminal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -83,6 +86,17 @@ impl Common {
     }
 }
 
+/// More threads than this are a typing mistake: each takes its own sessions and their memory.
+const MOST_THREADS: usize = 128;
+
+/// Reads `--threads`.
+fn parse_threads(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|threads| (1..=MOST_THREADS).contains(threads))
+        .ok_or_else(|| format!("threads are counted from 1 to {MOST_THREADS}"))
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -105,6 +119,10 @@ pub enum Command {
     /// Fit threshold and calibration on a folder of people
     #[command(hide = true)]
     Calibrate(calibrate::Args),
+    /// Print what a shell needs to complete commands and options
+    Completions(completions::Args),
+    /// Print the manual page, or write all of them
+    Man(man::Args),
 }
 
 /// Runs the command that was given.
@@ -123,5 +141,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Embed(args) => embed::run(args, common),
         Command::Bench(args) => bench::run(args, common),
         Command::Calibrate(args) => calibrate::run(args, common),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
     }
 }

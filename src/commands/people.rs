@@ -1,7 +1,7 @@
 //! `kith people`: who is in the gallery, and changing it.
 
 use std::fs::File;
-use std::io::{BufReader, IsTerminal, Write, stdin, stdout};
+use std::io::{BufReader, IsTerminal, Write, stderr, stdin, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,6 +12,7 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use super::Common;
+use super::terminal::{complain, say};
 use crate::gallery::{FaceRecord, Gallery, Imported, Name, Person, PersonSummary};
 use crate::paths;
 
@@ -112,7 +113,10 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
 }
 
 fn print(is_json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
-    println!("{}", if is_json { serde_json::to_string(value)? } else { text() });
+    say(format_args!(
+        "{}",
+        if is_json { serde_json::to_string(value)? } else { text() }
+    ))?;
     Ok(())
 }
 
@@ -124,14 +128,14 @@ fn list(state_dir: &Path, is_json: bool) -> anyhow::Result<()> {
         Vec::new()
     };
     if is_json {
-        println!("{}", serde_json::to_string(&people)?);
+        say(serde_json::to_string(&people)?)?;
         return Ok(());
     }
     if people.is_empty() {
-        println!(
+        say(format_args!(
             "nobody is enrolled in {}; kith enroll NAME IMAGE… adds people",
             state_dir.display()
-        );
+        ))?;
         return Ok(());
     }
     let id_width = people.iter().map(|summary| summary.person.id.len()).max().unwrap_or(0);
@@ -149,12 +153,12 @@ fn list(state_dir: &Path, is_json: bool) -> anyhow::Result<()> {
         } else {
             String::new()
         };
-        println!(
+        say(format_args!(
             "{:id_width$}  {}{role}  ({faces} {photos}{kept}; {})",
             person.id,
             person.name,
             spaces.join(", ")
-        );
+        ))?;
     }
     Ok(())
 }
@@ -183,16 +187,19 @@ fn show(gallery: &Gallery, wanted: &str, is_json: bool) -> anyhow::Result<()> {
                 },
             )
             .collect();
-        println!("{}", serde_json::to_string(&ShownPerson { person: &person, faces })?);
+        say(serde_json::to_string(&ShownPerson { person: &person, faces })?)?;
         return Ok(());
     }
-    println!("{}\n  id    {}\n  uid   {}", person.name, person.id, person.uid);
+    say(format_args!(
+        "{}\n  id    {}\n  uid   {}",
+        person.name, person.id, person.uid
+    ))?;
     if let Some(role) = &person.role {
-        println!("  role  {role}");
+        say(format_args!("  role  {role}"))?;
     }
     for face in faces {
         let quality = face.quality;
-        println!(
+        say(format_args!(
             "  photo {}…: face {:.0} px high, sharpness {:.2}, turned {:.0}°, {}{}",
             HEXLOWER.encode(&face.source_sha256[..4]),
             quality.size_px,
@@ -200,7 +207,7 @@ fn show(gallery: &Gallery, wanted: &str, is_json: bool) -> anyhow::Result<()> {
             quality.yaw_degrees.abs(),
             face.spaces.join(", "),
             if face.has_crop { ", crop kept" } else { "" },
-        );
+        ))?;
     }
     Ok(())
 }
@@ -216,13 +223,16 @@ fn remove(gallery: &mut Gallery, wanted: &[String], yes: bool, is_json: bool) ->
         }
         for person in &people {
             let faces = gallery.faces(&person.id)?.len();
-            eprintln!("{} ({}), enrolled from {faces} photos", person.name, person.id);
+            complain(format_args!(
+                "{} ({}), enrolled from {faces} photos",
+                person.name, person.id
+            ));
         }
-        eprint!("Remove for good? [y/N] ");
+        write!(stderr(), "Remove for good? [y/N] ")?;
         let mut answer = String::new();
         stdin().read_line(&mut answer)?;
         if !matches!(answer.trim(), "y" | "Y" | "yes") {
-            eprintln!("nobody was removed");
+            complain(format_args!("nobody was removed"));
             return Ok(ExitCode::FAILURE);
         }
     }
@@ -270,11 +280,11 @@ fn export(gallery: &mut Gallery, file: &Path, people: &[String], force: bool) ->
             .map_err(|error| error.error)
             .with_context(write)?;
     }
-    eprintln!(
+    complain(format_args!(
         "{} written to {}; whoever has this file has their faces",
         count_people(count),
         file.display()
-    );
+    ));
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! `models.toml`, parsed and checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -77,6 +77,17 @@ pub enum Kind {
     Embedder,
     /// A classifier on an embedder's output.
     Head,
+}
+
+impl Kind {
+    /// As in the catalogue.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Detector => "detector",
+            Self::Embedder => "embedder",
+            Self::Head => "head",
+        }
+    }
 }
 
 /// One file of a model.
@@ -242,9 +253,20 @@ impl Catalogue {
             source,
         })?;
         let file: File = toml::from_str(&text).map_err(|error| CatalogueError::Malformed {
-            path,
+            path: path.clone(),
             reason: error.to_string().trim().to_string(),
         })?;
+        let mut names = BTreeSet::new();
+        if let Some(twice) = file
+            .model
+            .iter()
+            .find(|model| !names.insert((model.kind.name(), &model.name)))
+        {
+            return Err(CatalogueError::Malformed {
+                path,
+                reason: format!("there is more than one {} named {:?}", twice.kind.name(), twice.name),
+            });
+        }
         Ok(Self {
             folder: folder.to_path_buf(),
             models: file.model,
@@ -261,7 +283,7 @@ impl Catalogue {
     /// # Errors
     /// When there is none.
     pub fn detector(&self, name: &str) -> Result<&Model, CatalogueError> {
-        self.find(Kind::Detector, "detector", name)
+        self.find(Kind::Detector, name)
     }
 
     /// The embedder called `name`, complete.
@@ -269,7 +291,7 @@ impl Catalogue {
     /// # Errors
     /// When there is none or its entry lacks something.
     pub fn embedder(&self, name: &str) -> Result<EmbedderModel, CatalogueError> {
-        let model = self.find(Kind::Embedder, "embedder", name)?;
+        let model = self.find(Kind::Embedder, name)?;
         let lacks = |what| CatalogueError::Incomplete {
             model: model.name.clone(),
             what,
@@ -315,13 +337,13 @@ impl Catalogue {
         Ok(bytes)
     }
 
-    fn find(&self, kind: Kind, kind_name: &'static str, name: &str) -> Result<&Model, CatalogueError> {
+    fn find(&self, kind: Kind, name: &str) -> Result<&Model, CatalogueError> {
         self.models
             .iter()
             .find(|model| model.kind == kind && model.name == name)
             .ok_or_else(|| CatalogueError::NoSuchModel {
                 path: self.folder.join("models.toml"),
-                kind: kind_name,
+                kind: kind.name(),
                 name: name.into(),
             })
     }
