@@ -124,6 +124,9 @@ fn decode_jpeg(bytes: &[u8]) -> Result<(DynamicImage, Orientation), PhotoError> 
         .set_max_width(usize::from(u16::MAX))
         .set_max_height(usize::from(u16::MAX))
         .jpeg_set_out_colorspace(ColorSpace::RGB);
+    if !has_end(bytes) {
+        return Err(damaged("its end is missing".into()));
+    }
     let mut strict = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     strict.decode_headers().map_err(|error| damaged(error.to_string()))?;
     let info = strict.info().ok_or_else(|| damaged("no frame header".into()))?;
@@ -163,6 +166,13 @@ fn scans(bytes: &[u8]) -> usize {
         at += 2 + length;
     }
     scans
+}
+
+/// Whether an end mark (`FF D9`) follows the last start of a scan (`FF DA`). Decoders fill up what is missing before it;
+/// bytes behind it (phones put films there) do no harm.
+fn has_end(bytes: &[u8]) -> bool {
+    let last = |mark: u8| bytes.windows(2).rposition(|pair| pair == [0xff, mark]);
+    last(0xd9).is_some_and(|end| last(0xda).is_none_or(|scan| scan < end))
 }
 
 /// The RGB pixels of a JPEG, as libjpeg decodes them.

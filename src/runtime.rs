@@ -81,6 +81,12 @@ pub enum RuntimeError {
         /// What the runtime said.
         reason: String,
     },
+    /// A network's weights are in another file, whose sha256 nobody would check.
+    #[error("the network {network} keeps data outside of its file, which is refused; save it as one file")]
+    ExternalData {
+        /// Which one.
+        network: &'static str,
+    },
     /// The runtime refuses a network.
     #[error("ONNX Runtime refuses the network {network}: {source}")]
     Network {
@@ -173,9 +179,16 @@ impl Runtime {
         {
             return Err(RuntimeError::Provider { provider, reason });
         }
-        let opened = self
-            .open_on(Provider::Cpu, networks)
-            .map_err(|(network, source)| RuntimeError::Network { network, source })?;
+        let opened = self.open_on(Provider::Cpu, networks).map_err(|(network, source)| {
+            // Networks are given as bytes, so that the runtime has no folder to look for other files in.
+            let said = source.to_string().to_lowercase();
+            let signs = ["external data", "external_data", "model_path must not be empty"];
+            if signs.iter().any(|sign| said.contains(sign)) {
+                RuntimeError::ExternalData { network }
+            } else {
+                RuntimeError::Network { network, source }
+            }
+        })?;
         Ok((
             opened,
             ProviderInUse {
@@ -308,7 +321,7 @@ impl Lane {
 /// The loader's error does not tell a missing file from one that is no library.
 fn why_not_loaded(path: &Path, error: &dyn fmt::Display) -> String {
     // A bare name is looked up by the system's loader, in folders that we don't know.
-    if path.components().count() == 1 {
+    if path.parent() == Some(Path::new("")) {
         return format!("{error} (the system's loader looked for it)");
     }
     match fs::metadata(path) {

@@ -97,7 +97,8 @@ fn an_animation_gives_its_first_picture() {
         RgbImage::from_pixel(40, 30, Rgb([9, 9, 9])),
     ];
     check_quarters(&animated_gif(&pictures), (40, 30), 4);
-    check_quarters(&animated_webp(&pictures), (40, 30), 0);
+    // The decoder lays each picture over a background, which rounds.
+    check_quarters(&animated_webp(&pictures), (40, 30), 1);
 }
 
 #[test]
