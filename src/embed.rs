@@ -128,6 +128,7 @@ impl Embedder {
             });
         }
         let (side, input, output) = (self.side_px as usize, &self.model.input, &self.model.embedding);
+        let batch = self.network.batch(side);
         let lanes = self.network.lanes();
         let share = crops.len().div_ceil(lanes.len());
         let of_lanes: Vec<Vec<Embedding>> = lanes
@@ -135,13 +136,16 @@ impl Embedder {
             .zip(&mut self.planes)
             .zip(crops.par_chunks(share))
             .map(|((lane, planes), crops)| {
-                planes.resize(crops.len() * 3 * side * side, 0.0);
-                for (crop, planes) in crops.iter().zip(planes.chunks_exact_mut(3 * side * side)) {
-                    normalise(crop, input, planes);
+                let mut embeddings = Vec::with_capacity(crops.len());
+                for crops in crops.chunks(batch) {
+                    planes.resize(crops.len() * 3 * side * side, 0.0);
+                    for (crop, planes) in crops.iter().zip(planes.chunks_exact_mut(3 * side * side)) {
+                        normalise(crop, input, planes);
+                    }
+                    let shape = [crops.len(), 3, side, side];
+                    embeddings.extend(lane.run(shape, planes, |outputs| unit_vectors(outputs, output, crops.len()))??);
                 }
-                lane.run([crops.len(), 3, side, side], planes, |outputs| {
-                    unit_vectors(outputs, output, crops.len())
-                })?
+                Ok(embeddings)
             })
             .collect::<Result<_, EmbedError>>()?;
         Ok(of_lanes.into_iter().flatten().collect())

@@ -103,6 +103,11 @@ static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 /// Threads where nobody says how many: more lanes than this cost more memory than they save time.
 const MOST_THREADS_UNASKED: usize = 4;
 
+/// Pixels of crops in one run of a network on the CPU: 16 crops for R-Net, 4 for O-Net, one for an embedder.
+const CPU_BATCH_PX: usize = 16 * 24 * 24;
+/// The same on a card, which wants many at once.
+const CARD_BATCH_PX: usize = 32 * 112 * 112;
+
 /// The loaded runtime library.
 pub struct Runtime {
     environment: Environment,
@@ -204,7 +209,11 @@ impl Runtime {
         networks: [(&'static str, &[u8]); N],
     ) -> Result<[Network; N], (&'static str, ort::Error)> {
         // A card runs one thing at a time anyway.
-        let lanes = if provider == Provider::Cpu { self.threads } else { 1 };
+        let (lanes, batch_px) = if provider == Provider::Cpu {
+            (self.threads, CPU_BATCH_PX)
+        } else {
+            (1, CARD_BATCH_PX)
+        };
         let mut opened = Vec::with_capacity(N);
         for (name, onnx) in networks {
             let lane = || {
@@ -217,7 +226,7 @@ impl Runtime {
                 .map(|_| lane())
                 .collect::<ort::Result<_>>()
                 .map_err(|error| (name, error))?;
-            opened.push(Network { lanes });
+            opened.push(Network { lanes, batch_px });
         }
         // One was pushed for each of the N networks.
         opened
@@ -275,9 +284,16 @@ const INPUT: &str = "image";
 /// (`docs/reference/performance.md`), and no thread of the runtime spins beside ours.
 pub struct Network {
     lanes: Vec<Lane>,
+    batch_px: usize,
 }
 
 impl Network {
+    /// As many crops of `side_px` times `side_px` are to go through a lane at once: on the CPU so few that their features
+    /// stay in the second-level cache and take little memory (more are no faster), on a card many.
+    pub fn batch(&self, side_px: usize) -> usize {
+        (self.batch_px / (side_px * side_px)).max(1)
+    }
+
     /// At least one; each is to be used by one thread at a time.
     pub fn lanes(&mut self) -> &mut [Lane] {
         &mut self.lanes

@@ -10,10 +10,6 @@ use super::area::{Area, Scratch, shrink};
 use super::{DetectError, FaceBox};
 use crate::runtime::Network;
 
-/// As many crops go through R-Net or O-Net at once: with more, their features leave the second-level cache, which costs
-/// a fifth, and memory grows with the candidates of a picture.
-const BATCH: usize = 16;
-
 /// What a lane works in; kept from frame to frame, so that a frame allocates little.
 #[derive(Default)]
 pub(super) struct Buffers {
@@ -60,6 +56,7 @@ impl<'a> Crops<'a> {
         name: &'static str,
         read: impl Fn(&SessionOutputs<'_>, usize) -> Result<Vec<T>, DetectError> + Sync,
     ) -> Result<Vec<T>, DetectError> {
+        let batch = network.batch(side);
         let lanes = network.lanes();
         let share = self.areas.len().div_ceil(lanes.len()).max(1);
         let cells = side * side;
@@ -69,7 +66,7 @@ impl<'a> Crops<'a> {
             .zip(self.areas.par_chunks(share))
             .map(|((lane, buffers), areas)| {
                 let mut items = Vec::with_capacity(areas.len());
-                for batch in areas.chunks(BATCH) {
+                for batch in areas.chunks(batch) {
                     buffers.planes.resize(batch.len() * 3 * cells, 0.0);
                     for (crop, area) in buffers.planes.chunks_exact_mut(3 * cells).zip(batch) {
                         shrink(self.picture, *area, (side, side), crop, &mut buffers.scratch);
