@@ -116,17 +116,18 @@ fn check_size(width: u32, height: u32) -> Result<(), PhotoError> {
 /// grey where data is missing), then libjpeg decodes it, since the reference detections were made from its pixels.
 fn decode_jpeg(bytes: &[u8]) -> Result<(DynamicImage, Orientation), PhotoError> {
     let damaged = |reason: String| PhotoError::Damaged { format: "JPEG", reason };
-    if scans(bytes) > MAX_JPEG_SCANS {
+    let Segments { scans, has_end } = segments(bytes);
+    if scans > MAX_JPEG_SCANS {
         return Err(damaged(format!("it has more than {MAX_JPEG_SCANS} scans")));
+    }
+    if !has_end {
+        return Err(damaged("its end is missing".into()));
     }
     let options = DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(usize::from(u16::MAX))
         .set_max_height(usize::from(u16::MAX))
         .jpeg_set_out_colorspace(ColorSpace::RGB);
-    if !has_end(bytes) {
-        return Err(damaged("its end is missing".into()));
-    }
     let mut strict = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     strict.decode_headers().map_err(|error| damaged(error.to_string()))?;
     let info = strict.info().ok_or_else(|| damaged("no frame header".into()))?;
@@ -147,8 +148,16 @@ fn decode_jpeg(bytes: &[u8]) -> Result<(DynamicImage, Orientation), PhotoError> 
     Ok((DynamicImage::ImageRgb8(picture), orientation))
 }
 
-/// The number of scans that a JPEG announces: its segments are walked by their lengths (ITU-T T.81, annex B).
-fn scans(bytes: &[u8]) -> usize {
+/// What a JPEG's segments say about it.
+struct Segments {
+    scans: usize,
+    /// Whether the end mark is there. Decoders fill up what is missing before it.
+    has_end: bool,
+}
+
+/// Walks a JPEG's segments by their lengths up to its end mark (ITU-T T.81, annex B). What is in a segment (a preview
+/// with scans and an end of its own) or behind the end (phones put films there) is not looked at.
+fn segments(bytes: &[u8]) -> Segments {
     let (mut scans, mut at) = (0, 2);
     while let Some(&[first, marker]) = bytes.get(at..at + 2) {
         // Coded data, where 0xff is followed by 0x00 or a restart mark; fill bytes.
@@ -157,7 +166,7 @@ fn scans(bytes: &[u8]) -> usize {
             continue;
         }
         if marker == 0xd9 {
-            break;
+            return Segments { scans, has_end: true };
         }
         scans += usize::from(marker == 0xda);
         let length = bytes
@@ -165,14 +174,7 @@ fn scans(bytes: &[u8]) -> usize {
             .map_or(0, |length| usize::from(length[0]) << 8 | usize::from(length[1]));
         at += 2 + length;
     }
-    scans
-}
-
-/// Whether an end mark (`FF D9`) follows the last start of a scan (`FF DA`). Decoders fill up what is missing before it;
-/// bytes behind it (phones put films there) do no harm.
-fn has_end(bytes: &[u8]) -> bool {
-    let last = |mark: u8| bytes.windows(2).rposition(|pair| pair == [0xff, mark]);
-    last(0xd9).is_some_and(|end| last(0xda).is_none_or(|scan| scan < end))
+    Segments { scans, has_end: false }
 }
 
 /// The RGB pixels of a JPEG, as libjpeg decodes them.

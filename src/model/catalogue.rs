@@ -357,3 +357,87 @@ impl std::fmt::LowerHex for HexDigest<'_> {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NETWORK: &[u8] = b"any bytes";
+
+    /// An entry for [`NETWORK`], as `kind`, with `rest` after it.
+    fn entry(kind: &str, rest: &str) -> String {
+        let sha256 = format!("{:x}", HexDigest(Sha256::digest(NETWORK).as_slice()));
+        format!(
+            "[[model]]\nname = \"one\"\nkind = \"{kind}\"\nsource = \"here\"\nlicence = \"MIT\"\n\
+             files.network = {{ path = \"one.onnx\", sha256 = \"{sha256}\" }}\n\
+             input = {{ channels = \"rgb\", mean = 0.0, scale = 1.0 }}\n{rest}"
+        )
+    }
+
+    fn folder_with(catalogue: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("models.toml"), catalogue).unwrap();
+        fs::write(folder.path().join("one.onnx"), NETWORK).unwrap();
+        folder
+    }
+
+    #[track_caller]
+    fn check_malformed(catalogue: &str, words: &[&str]) {
+        let error = Catalogue::read(folder_with(catalogue).path()).unwrap_err();
+        assert!(matches!(error, CatalogueError::Malformed { .. }), "{error}");
+        let said = error.to_string();
+        assert!(words.iter().all(|word| said.contains(word)), "no {words:?} in {said}");
+    }
+
+    #[test]
+    fn a_malformed_catalogue_is_refused_with_the_place() {
+        check_malformed("", &["models.toml", "model"]);
+        check_malformed(&entry("detector", "licence_of_code = \"MIT\"\n"), &["licence_of_code"]);
+        check_malformed(&entry("oracle", ""), &["oracle", "line 3"]);
+        check_malformed(
+            &entry("embedder", "thresholds = { cosine = 0.5 }\n"),
+            &["margin_cosine"],
+        );
+        let twice = entry("detector", "") + &entry("detector", "");
+        check_malformed(&twice, &["more than one detector named \"one\""]);
+    }
+
+    #[test]
+    fn models_of_two_kinds_may_share_a_name() {
+        let folder = folder_with(&(entry("detector", "") + &entry("embedder", "")));
+        assert_eq!(Catalogue::read(folder.path()).unwrap().models().len(), 2);
+    }
+
+    #[test]
+    fn an_embedder_has_to_be_complete() {
+        let rest = "alignment = \"a\"\nembedding_space = \"s\"\noutputs.embedding = { name = \"e\", values = 3 }\n";
+        let complete = folder_with(&entry("embedder", rest));
+        Catalogue::read(complete.path()).unwrap().embedder("one").unwrap();
+        for lacking in ["alignment", "embedding_space", "outputs.embedding"] {
+            let rest: String = rest
+                .split_inclusive('\n')
+                .filter(|line| !line.starts_with(lacking))
+                .collect();
+            let folder = folder_with(&entry("embedder", &rest));
+            let error = Catalogue::read(folder.path()).unwrap().embedder("one").unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("the model one in the catalogue lacks {lacking}")
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_only_with_the_right_sha256() {
+        let folder = folder_with(&entry("detector", ""));
+        let catalogue = Catalogue::read(folder.path()).unwrap();
+        let file = &catalogue.detector("one").unwrap().files["network"];
+        assert_eq!(catalogue.read_file(file).unwrap(), NETWORK);
+        fs::write(folder.path().join("one.onnx"), b"Any bytes").unwrap();
+        let error = catalogue.read_file(file).unwrap_err();
+        assert!(matches!(error, CatalogueError::WrongFile { .. }), "{error}");
+        fs::remove_file(folder.path().join("one.onnx")).unwrap();
+        let error = catalogue.read_file(file).unwrap_err();
+        assert!(matches!(error, CatalogueError::FileUnreadable { .. }), "{error}");
+    }
+}

@@ -178,6 +178,18 @@ fn senseless_exif_is_passed_over() {
     }
 }
 
+/// Phones put a preview before the picture, and a film or a second picture behind it: both may look like the beginning
+/// of a scan or the end of a picture.
+#[test]
+fn what_lies_around_the_picture_of_a_jpeg_is_passed_over() {
+    let plain = jpeg(&quarters(64, 48));
+    let film = b"\0\0\0\x18ftypmp42\xff\xd9 \xff\xda\0\x0c\x03";
+    check_quarters(&[&plain[..], film].concat(), (64, 48), 8);
+    let with_preview = with_exif(&plain, &[exif(1), jpeg(&quarters(16, 16))].concat());
+    check_quarters(&with_preview, (64, 48), 8);
+    assert!(photo::decode(&with_preview[..with_preview.len() - 2]).is_err());
+}
+
 #[test]
 fn the_largest_picture_takes_little_time() {
     let flat = RgbImage::from_pixel(photo::MAX_SIDE_PX, photo::MAX_SIDE_PX, Rgb([10, 20, 30]));
