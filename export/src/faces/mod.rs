@@ -1,0 +1,1 @@
+//! Photos in, aligned faces out: what training and measuring work on.

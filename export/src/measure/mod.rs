@@ -1,0 +1,1 @@
+//! How well a network tells people apart, always on faces that it was not trained on.
