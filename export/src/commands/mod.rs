@@ -1,6 +1,5 @@
 //! The command line of `kith-export`.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -9,6 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::catalogue::Catalogue;
 use crate::make::{Made, Source, make};
 use crate::nets::Network;
+use crate::whole_file::write_whole;
 
 /// Reads trained weights and writes Kith's networks as ONNX.
 #[derive(Debug, Parser)]
@@ -170,26 +170,4 @@ fn write_and_report(path: &Path, made: &Made) -> anyhow::Result<()> {
     write_whole(path, &made.onnx)?;
     println!("{}  {} bytes  sha256 {}", path.display(), made.onnx.len(), made.sha256);
     Ok(())
-}
-
-/// Writes a file so that it is either the old one or the whole new one, whatever happens in between.
-fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        #[cfg(unix)]
-        {
-            // A temporary file is private; what is kept is readable like any other file.
-            use std::os::unix::fs::PermissionsExt as _;
-            file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        }
-        file.persist(path)?;
-        Ok(())
-    };
-    write().with_context(|| format!("can't write {}", path.display()))
 }

@@ -10,7 +10,7 @@ use tch::Tensor;
 
 use super::adam::Adam;
 use super::net::Net;
-use crate::make::write_whole;
+use crate::whole_file::write_whole;
 use crate::weights::{Weights, safetensors};
 
 /// The best weights so far, as `kith-export import` reads them.

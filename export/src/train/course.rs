@@ -336,7 +336,7 @@ fn open_log(path: &Path, epochs_done: usize) -> anyhow::Result<File> {
             }
         }
     }
-    crate::make::write_whole(path, kept.as_bytes())?;
+    crate::whole_file::write_whole(path, kept.as_bytes())?;
     OpenOptions::new().append(true).open(path).with_context(failed)
 }
 

@@ -7,6 +7,7 @@
 //! - [`course`]: epochs, progress, the log, early stopping, checkpoints; and going on after a kill
 //! - [`fit`], [`distil`], [`head`]: the three things that are trained
 
+pub mod about;
 pub mod adam;
 pub mod batches;
 pub mod checkpoint;
