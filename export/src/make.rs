@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::nets::Network;
-use crate::weights::{Weights, legacy_torch, tflite};
+use crate::weights::{Weights, legacy_torch, openface, tflite};
 
 /// Bytes of a weight file, at most. The largest of those that are known here has 15 million.
 const MAX_WEIGHT_FILE_BYTES: u64 = 1 << 30;
@@ -56,6 +56,7 @@ pub fn from_bytes(network: Network, file: &[u8], source: Source<'_>) -> anyhow::
     let graph = network.graph();
     let weights: Weights = match network {
         Network::MtcnnPnet | Network::MtcnnRnet | Network::MtcnnOnet => legacy_torch::read(file)?,
+        Network::Nn4Small2 => openface::import(file)?,
         Network::MobileFaceNet => tflite::import(&tflite::Model::read(file)?, &graph)?,
     };
     let weights_sha256 = sha256(file);
@@ -65,8 +66,9 @@ pub fn from_bytes(network: Network, file: &[u8], source: Source<'_>) -> anyhow::
     }
     metadata.push(("weights_sha256", weights_sha256.clone()));
     metadata.push(("channels", "rgb".to_owned()));
-    metadata.push(("mean", "127.5".to_owned()));
-    metadata.push(("scale", "0.0078125".to_owned()));
+    let (mean, scale) = network.mean_and_scale();
+    metadata.push(("mean", mean.to_string()));
+    metadata.push(("scale", scale.to_string()));
     if network == Network::MobileFaceNet {
         metadata.push(("alignment", "five-point-112-v1".to_owned()));
     }

@@ -1,6 +1,7 @@
 //! Trained weights by name, and the readers of the files that they come in. None of them needs libtorch.
 
 pub mod legacy_torch;
+pub mod openface;
 mod pickle;
 pub mod tflite;
 

@@ -7,6 +7,8 @@
 
 mod commands;
 mod legacy_torch;
+mod nn4_small2;
 mod onnx;
 mod packages;
+mod running;
 mod tflite;
