@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::nets::Network;
-use crate::weights::{Weights, legacy_torch, openface, tflite};
+use crate::weights::{Weights, legacy_torch, openface, safetensors, tflite};
 
 /// Bytes of a weight file, at most. The largest of those that are known here has 15 million.
 const MAX_WEIGHT_FILE_BYTES: u64 = 1 << 30;
@@ -55,6 +55,7 @@ pub fn make(network: Network, weight_file: &Path, source: Source<'_>) -> anyhow:
 pub fn from_bytes(network: Network, file: &[u8], source: Source<'_>) -> anyhow::Result<Made> {
     let graph = network.graph();
     let weights: Weights = match network {
+        _ if safetensors::is_safetensors(file) => safetensors::read(file)?.weights,
         Network::MtcnnPnet | Network::MtcnnRnet | Network::MtcnnOnet => legacy_torch::read(file)?,
         Network::Nn4Small2 => openface::import(file)?,
         Network::MobileFaceNet => tflite::import(&tflite::Model::read(file)?, &graph)?,

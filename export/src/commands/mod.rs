@@ -52,9 +52,11 @@ pub struct Models {
 /// Arguments of `import`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  kith-export import --net mtcnn-pnet --weights pnet.pt --out mtcnn-pnet.onnx\n\n\
+    after_help = "Examples:\n  kith-export import --net mtcnn-pnet --weights pnet.pt --out mtcnn-pnet.onnx\n  \
+    kith-export import --net nn4-small2 --weights openface.pth --out openface.onnx\n\n\
     The MTCNN networks are read from torch's legacy format, with facenet-pytorch's names;\n\
-    MobileFaceNet from TensorFlow Lite."
+    MobileFaceNet from TensorFlow Lite; NN4.small2 from torch's legacy format, with OpenFace's names;\n\
+    and each of them from a checkpoint of the trainer (safetensors)."
 )]
 pub struct Import {
     /// Which network the weights are of

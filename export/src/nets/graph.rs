@@ -363,13 +363,11 @@ impl Graph {
         });
     }
 
-    /// All weights that the network needs, by name, with their shapes.
-    pub fn weights(&self) -> impl Iterator<Item = (String, Vec<usize>)> + '_ {
+    /// All weights that the network needs, by name.
+    pub fn weights(&self) -> impl Iterator<Item = (String, Weight)> + '_ {
         self.nodes.iter().flat_map(|node| {
-            node.op
-                .weights()
-                .into_iter()
-                .map(|weight| (format!("{}.{}", node.name, weight.suffix), weight.shape))
+            let weights = node.op.weights().into_iter();
+            weights.map(|weight| (format!("{}.{}", node.name, weight.suffix), weight))
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use kith_export::nets::Network;
-use kith_export::nets::graph::{Graph, Input};
+use kith_export::nets::graph::{Graph, Input, Weight, WeightKind};
 use kith_export::onnx::{proto, write, write_as_described};
 use kith_export::weights::{FitError, Tensor, Weights};
 use prost::Message;
@@ -13,7 +13,7 @@ use crate::running::{Numbers, run, session};
 /// Weights of a sensible size for each layer, and slopes from -1.5 to 1.5.
 pub(crate) fn weights(graph: &Graph) -> Weights {
     let mut numbers = Numbers(7);
-    let tensors = graph.weights().map(|(name, shape)| {
+    let tensors = graph.weights().map(|(name, Weight { shape, kind, .. })| {
         let inputs: usize = shape.iter().skip(1).product();
         #[expect(clippy::cast_precision_loss, reason = "a few thousand inputs")]
         let scale = if name.contains("prelu") {
@@ -22,9 +22,9 @@ pub(crate) fn weights(graph: &Graph) -> Weights {
             (3.0 / inputs as f32).sqrt()
         };
         let values = numbers.take(shape.iter().product());
-        let values = values.iter().map(|value| match name.ends_with("running_var") {
-            true => value.abs() + 0.1,
-            false => value * scale,
+        let values = values.iter().map(|value| match kind {
+            WeightKind::RunningVariance => value.abs() + 0.1,
+            WeightKind::Learned | WeightKind::RunningMean => value * scale,
         });
         let values = values.collect();
         (name, Tensor { shape, values })
