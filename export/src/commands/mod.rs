@@ -1,5 +1,10 @@
 //! The command line of `kith-export`.
 
+#[cfg(feature = "train")]
+pub mod align;
+#[cfg(feature = "train")]
+pub mod runtime;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +31,9 @@ pub enum Command {
     Models(Models),
     /// Make one network from a weight file
     Import(Import),
+    /// Find, align and cut out the faces of photos
+    #[cfg(feature = "train")]
+    Align(align::Args),
 }
 
 /// Arguments of `models`.
@@ -113,6 +121,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Command::Models(args) => models(args),
         Command::Import(args) => import(args),
+        #[cfg(feature = "train")]
+        Command::Align(args) => align::run(args),
     }
 }
 
@@ -173,7 +183,7 @@ fn write_and_report(path: &Path, made: &Made) -> anyhow::Result<()> {
 }
 
 /// Writes a file so that it is either the old one or the whole new one, whatever happens in between.
-fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
