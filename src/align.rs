@@ -1,9 +1,149 @@
-//! Bringing a face into the form that an embedder takes. Each kind has a version in its name, since vectors of
-//! differently aligned crops can't be compared.
+//! Bringing a face into the form that an embedder takes: a [`Cut`] out of the picture, then a resize to the network's
+//! side. Each [`Alignment`] has a version in its name, since vectors of differently aligned crops can't be compared.
+//! Training and serving go through the same code.
 
+use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
+use serde::{Deserialize, Serialize};
 
-use crate::detect::Landmarks;
+use crate::detect::{Face, FaceBox, Landmarks};
+
+/// How a face is brought into the form that a network takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Alignment {
+    /// Five landmarks to the usual template, 112x112: what MobileFaceNet takes.
+    #[serde(rename = "five-point-112-v1")]
+    FivePoint112,
+    /// The 112x112 crop by five landmarks, shrunk to 96x96.
+    #[serde(rename = "five-point-96-v1")]
+    FivePoint96,
+    /// The plain box at 160x160, shrunk to 96x96, as NN4.small2 was fed by the project that Kith comes from.
+    #[serde(rename = "box-96-v1")]
+    Box96,
+}
+
+impl Alignment {
+    /// All that there are.
+    pub const ALL: [Self; 3] = [Self::FivePoint112, Self::FivePoint96, Self::Box96];
+
+    /// The alignment of that name in the catalogue.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|alignment| alignment.name() == name)
+    }
+
+    /// Its name in the catalogue, with its version.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FivePoint112 => FIVE_POINT_112,
+            Self::FivePoint96 => "five-point-96-v1",
+            Self::Box96 => "box-96-v1",
+        }
+    }
+
+    /// Width and height of the aligned face, in pixels.
+    pub const fn side_px(self) -> u32 {
+        match self {
+            Self::FivePoint112 => FIVE_POINT_112_SIDE_PX,
+            Self::FivePoint96 | Self::Box96 => 96,
+        }
+    }
+
+    /// What is cut out of the picture first.
+    pub const fn cut(self) -> Cut {
+        match self {
+            Self::FivePoint112 | Self::FivePoint96 => Cut::FivePoint112,
+            Self::Box96 => Cut::Box160,
+        }
+    }
+
+    /// Cuts `face` out of `picture` and brings it to [`Self::side_px`]. `None` when the landmarks coincide or the box
+    /// lies outside of the picture.
+    pub fn align(self, picture: &RgbImage, face: &Face) -> Option<RgbImage> {
+        Some(self.finish(&self.cut().cut(picture, face)?))
+    }
+
+    /// Brings a crop of [`Self::cut`] to [`Self::side_px`]; as it is where it has that size.
+    pub fn finish(self, cut: &RgbImage) -> RgbImage {
+        let side = self.side_px();
+        if cut.dimensions() == (side, side) {
+            return cut.clone();
+        }
+        imageops::resize(cut, side, side, FilterType::Triangle)
+    }
+}
+
+/// The first half of an [`Alignment`]: what is cut out of the picture, and kept where crops are kept for training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Cut {
+    /// [`five_point_112`].
+    #[serde(rename = "five-point-112")]
+    FivePoint112,
+    /// [`box_160`].
+    #[serde(rename = "box-160")]
+    Box160,
+}
+
+impl Cut {
+    /// All that there are.
+    pub const ALL: [Self; 2] = [Self::FivePoint112, Self::Box160];
+
+    /// Its name, and that of the folder that such crops are kept in.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FivePoint112 => "five-point-112",
+            Self::Box160 => "box-160",
+        }
+    }
+
+    /// Width and height of the crop, in pixels.
+    pub const fn side_px(self) -> u32 {
+        match self {
+            Self::FivePoint112 => FIVE_POINT_112_SIDE_PX,
+            Self::Box160 => BOX_160_SIDE_PX,
+        }
+    }
+
+    /// Cuts `face` out of `picture`. `None` when the landmarks coincide or the box lies outside of the picture.
+    pub fn cut(self, picture: &RgbImage, face: &Face) -> Option<RgbImage> {
+        match self {
+            Self::FivePoint112 => five_point_112(picture, &face.landmarks),
+            Self::Box160 => box_160(picture, &face.box_in_frame),
+        }
+    }
+}
+
+/// Width and height of a [`box_160`] crop, in pixels.
+pub const BOX_160_SIDE_PX: u32 = 160;
+
+/// Cuts out the face's box, as far as it lies in the picture, and stretches it to 160x160 (bilinear, averaging over all
+/// pixels where it shrinks): what facenet-pytorch's `MTCNN(image_size=160, margin=0)` gives for a PIL picture, with the
+/// edges cut off to whole pixels as it does. `None` when nothing of the box lies in the picture.
+pub fn box_160(picture: &RgbImage, face: &FaceBox) -> Option<RgbImage> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "clamped to a picture; what is not finite becomes 0 and is refused"
+    )]
+    let inside = |value: f32, side: u32| value.clamp(0.0, side as f32) as u32;
+    let (left, right) = (inside(face.left, picture.width()), inside(face.right, picture.width()));
+    let (top, bottom) = (
+        inside(face.top, picture.height()),
+        inside(face.bottom, picture.height()),
+    );
+    let (width, height) = (right.checked_sub(left)?, bottom.checked_sub(top)?);
+    if width == 0 || height == 0 {
+        return None;
+    }
+    let face = imageops::crop_imm(picture, left, top, width, height);
+    // Through a copy: resizing a view reads pixel by pixel.
+    Some(imageops::resize(
+        &face.to_image(),
+        BOX_160_SIDE_PX,
+        BOX_160_SIDE_PX,
+        FilterType::Triangle,
+    ))
+}
 
 /// The name of [`five_point_112`] in the catalogue.
 pub const FIVE_POINT_112: &str = "five-point-112-v1";

@@ -1,5 +1,14 @@
 //! The command line of `kith-export`.
 
+#[cfg(feature = "train")]
+pub mod align;
+#[cfg(feature = "train")]
+pub mod distil;
+#[cfg(feature = "train")]
+pub mod runtime;
+#[cfg(feature = "train")]
+pub mod training;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -26,6 +35,12 @@ pub enum Command {
     Models(Models),
     /// Make one network from a weight file
     Import(Import),
+    /// Find, align and cut out the faces of photos
+    #[cfg(feature = "train")]
+    Align(align::Args),
+    /// Teach a network another one's embedding, on faces without names
+    #[cfg(feature = "train")]
+    Distil(distil::Args),
 }
 
 /// Arguments of `models`.
@@ -115,6 +130,10 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Command::Models(args) => models(args),
         Command::Import(args) => import(args),
+        #[cfg(feature = "train")]
+        Command::Align(args) => align::run(args),
+        #[cfg(feature = "train")]
+        Command::Distil(args) => distil::run(args),
     }
 }
 
@@ -173,3 +192,28 @@ fn write_and_report(path: &Path, made: &Made) -> anyhow::Result<()> {
     println!("{}  {} bytes  sha256 {}", path.display(), made.onnx.len(), made.sha256);
     Ok(())
 }
+<<<<<<< HEAD
+=======
+
+/// Writes a file so that it is either the old one or the whole new one, whatever happens in between.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        #[cfg(unix)]
+        {
+            // A temporary file is private; what is kept is readable like any other file.
+            use std::os::unix::fs::PermissionsExt as _;
+            file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        }
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("can't write {}", path.display()))
+}
+>>>>>>> data

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use kith::align::Alignment;
 
-use crate::make::sha256;
+use crate::make::{read_weight_file, sha256, weights_of};
 use crate::nets::Network;
 use crate::train::about::{input_of, usual_preprocessing};
 use crate::train::course::{Course, Outcome};
@@ -103,9 +103,11 @@ impl TrainingArgs {
         let device = self.device.open()?;
         let (net, started_from) = match &self.start {
             Some(path) => {
-                let weights = crate::make::read_weights(network, path)?;
-                let bytes = std::fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
-                (Net::new(network.graph(), &weights, device)?, Some(sha256(&bytes)))
+                let file = read_weight_file(path)?;
+                let net = weights_of(network, &file)
+                    .and_then(|weights| Ok(Net::new(network.graph(), &weights, device)?))
+                    .with_context(|| format!("can't use {}", path.display()))?;
+                (net, Some(sha256(&file)))
             }
             None => (Net::at_random(network.graph(), self.seed, device)?, None),
         };

@@ -36,7 +36,8 @@ pub fn write_weights(path: &Path, net: &Net, about: &impl Serialize) -> anyhow::
 pub fn read_weights<A: DeserializeOwned>(path: &Path) -> anyhow::Result<(Weights, A)> {
     let shown = path.display();
     let bytes = std::fs::read(path).with_context(|| format!("can't read {shown}"))?;
-    let (weights, metadata) = safetensors::read(&bytes).with_context(|| format!("can't use {shown}"))?;
+    let safetensors::Contents { weights, metadata } =
+        safetensors::read(&bytes).with_context(|| format!("can't use {shown}"))?;
     let Some(about) = metadata.get(ABOUT) else {
         bail!("{shown} does not say what it is; it was not written by kith-export");
     };
@@ -82,5 +83,5 @@ pub fn read_state<A: DeserializeOwned>(path: &Path) -> anyhow::Result<(Weights, 
 
 fn write(path: &Path, weights: &Weights, about: &impl Serialize) -> anyhow::Result<()> {
     let metadata = BTreeMap::from([(ABOUT.to_owned(), serde_json::to_string(about)?)]);
-    write_whole(path, &safetensors::write(weights, &metadata)?)
+    write_whole(path, &safetensors::write(weights, &metadata))
 }

@@ -182,15 +182,15 @@ pub fn run<A: Clone + PartialEq + Serialize + serde::de::DeserializeOwned>(
             checkpoint::write_weights(&folder.join(BEST), net, &state)?;
         }
         let line = LogLine {
-            epoch: state.epochs_done,
+            epoch: u32::try_from(state.epochs_done)?,
             loss: done.loss,
-            accuracy: done.accuracy,
-            val_loss: validation.loss,
-            val_accuracy: validation.accuracy,
-            learning_rate: done.learning_rate,
-            faces_per_s: done.faces as f64 / done.seconds,
-            waited_share: done.waited_s / done.seconds,
-            seconds: done.seconds,
+            accuracy: Some(done.accuracy),
+            val_loss: Some(validation.loss),
+            val_accuracy: Some(validation.accuracy),
+            learning_rate: Some(done.learning_rate),
+            faces_per_second: Some(done.faces as f64 / done.seconds),
+            waited: Some(done.waited_s / done.seconds),
+            seconds: Some(done.seconds),
         };
         writeln!(log, "{}", serde_json::to_string(&line)?).context("can't write the log")?;
         // Last of all: from here on the epoch counts.
@@ -198,10 +198,10 @@ pub fn run<A: Clone + PartialEq + Serialize + serde::de::DeserializeOwned>(
         bar.println(format!(
             "epoch {:>3}  loss {:.4}  accuracy {:5.1} %  held out: loss {:.4}  accuracy {:5.1} %{}",
             state.epochs_done,
-            line.loss,
-            100.0 * line.accuracy,
-            line.val_loss,
-            100.0 * line.val_accuracy,
+            done.loss,
+            100.0 * done.accuracy,
+            validation.loss,
+            100.0 * validation.accuracy,
             if state.best.0 == state.epochs_done {
                 "  best"
             } else {
@@ -329,7 +329,7 @@ fn open_log(path: &Path, epochs_done: usize) -> anyhow::Result<File> {
     if let Ok(file) = File::open(path) {
         for line in BufReader::new(file).lines() {
             let line = line.with_context(failed)?;
-            let is_done = serde_json::from_str::<LogLine>(&line).is_ok_and(|line| line.epoch <= epochs_done);
+            let is_done = serde_json::from_str::<LogLine>(&line).is_ok_and(|line| line.epoch as usize <= epochs_done);
             if is_done {
                 kept.push_str(&line);
                 kept.push('\n');

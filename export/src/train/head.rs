@@ -151,10 +151,10 @@ pub fn train(
             .f_eq_tensor(&target)?
             .f_to_kind(Kind::Float)?;
         each_step(LogLine {
-            epoch: step + 1,
+            epoch: u32::try_from(step + 1)?,
             loss: fit.double_value(&[]),
-            accuracy: right.f_mean(Kind::Float)?.double_value(&[]),
-            learning_rate,
+            accuracy: Some(right.f_mean(Kind::Float)?.double_value(&[])),
+            learning_rate: Some(learning_rate),
             ..LogLine::default()
         });
     }

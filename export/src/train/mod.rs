@@ -14,7 +14,6 @@ pub mod checkpoint;
 pub mod course;
 pub mod device;
 pub mod distil;
-pub mod fit;
 pub mod head;
 pub mod mining;
 pub mod net;
