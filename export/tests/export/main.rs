@@ -12,4 +12,5 @@ mod onnx;
 mod operations;
 mod packages;
 mod running;
+mod safetensors;
 mod tflite;
