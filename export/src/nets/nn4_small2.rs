@@ -152,7 +152,7 @@ pub(super) fn graph() -> Graph {
         outputs: 128,
     };
     let x = g.node("layer25", linear, &[features]);
-    // As the torch port has it; the original's 1e-10 gives the same to five digits.
+    // As the port to torch has it. The original adds 1e-10, which is the same to six digits for a length of 1 or more.
     let embedding = g.node("embedding", Op::L2Normalise { epsilon: 1e-6 }, &[x]);
     g.output("features", features, &[Some(736)]);
     g.output("embedding", embedding, &[Some(128)]);

@@ -183,6 +183,21 @@ fn write_step(
             attributes.push(proto::Attribute::ints("strides", &[int(stride); 2]));
             "AveragePool"
         }
+        Does::ChannelsAsDepth => {
+            constant("axis", ints(&[1]));
+            "Unsqueeze"
+        }
+        Does::MeanOverDepth { size } => {
+            let reach = int(size / 2);
+            attributes.push(proto::Attribute::ints("kernel_shape", &[int(size), 1, 1]));
+            attributes.push(proto::Attribute::ints("pads", &[reach, 0, 0, reach, 0, 0]));
+            attributes.push(proto::Attribute::int("count_include_pad", 1));
+            "AveragePool"
+        }
+        Does::DepthAsChannels => {
+            constant("axis", ints(&[1]));
+            "Squeeze"
+        }
         Does::Pad(pads) => {
             let [before, after] = [int(pads.before), int(pads.after)];
             constant("pads", ints(&[0, 0, before, before, 0, 0, after, after]));

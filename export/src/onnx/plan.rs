@@ -64,6 +64,13 @@ pub(super) enum Does {
     Plus(f32),
     /// The square root.
     Root,
+    /// `[N, channels, height, width]` to `[N, 1, channels, height, width]`, so that a pool can go over channels.
+    ChannelsAsDepth,
+    /// Of `[N, 1, depth, height, width]`, the mean of `size` values around each along the depth, itself in the middle;
+    /// `size` is odd, and what isn't there counts as zero.
+    MeanOverDepth { size: usize },
+    /// The way back from [`Self::ChannelsAsDepth`].
+    DepthAsChannels,
     /// The sum over axis 1, which stays with length 1.
     SumOfChannels,
     /// Each channel times a number, or all times one; `axes` of the value, batch included.

@@ -9,6 +9,8 @@ mod commands;
 mod legacy_torch;
 mod nn4_small2;
 mod onnx;
+mod operations;
 mod packages;
 mod running;
+mod safetensors;
 mod tflite;

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use kith_export::nets::Network;
 use kith_export::nets::graph::{Graph, Input, Weight, WeightKind};
+use kith_export::nets::{Network, head};
 use kith_export::onnx::{proto, write, write_as_described};
 use kith_export::weights::{FitError, Tensor, Weights};
 use prost::Message;
@@ -78,14 +78,19 @@ fn equal_forms_give_what_the_description_says() {
     }
 }
 
+/// Every description there is.
+fn graphs() -> Vec<Graph> {
+    let networks = Network::ALL.into_iter().map(Network::graph);
+    networks.chain([head(192, 5)]).collect()
+}
+
 #[test]
 fn the_same_weights_give_the_same_bytes() {
-    for network in Network::ALL {
-        let graph = network.graph();
+    for (graph, again) in graphs().into_iter().zip(graphs()) {
         let metadata = [("source", "a test".to_owned())];
         let once = write(&graph, &weights(&graph), &metadata).unwrap();
         assert!(
-            once == write(&network.graph(), &weights(&graph), &metadata).unwrap(),
+            once == write(&again, &weights(&again), &metadata).unwrap(),
             "{}",
             graph.name
         );
@@ -94,8 +99,7 @@ fn the_same_weights_give_the_same_bytes() {
 
 #[test]
 fn files_are_well_formed() {
-    for network in Network::ALL {
-        let graph = network.graph();
+    for graph in graphs() {
         let bytes = write(&graph, &weights(&graph), &[("source", "a test".to_owned())]).unwrap();
         let model = proto::Model::decode(bytes.as_slice()).unwrap();
         assert!((8..=9).contains(&model.ir_version));
@@ -104,7 +108,7 @@ fn files_are_well_formed() {
         assert_eq!(model.metadata_props[0].key, "source");
         assert!(!model.doc_string.is_empty());
         let body = model.graph.unwrap();
-        let mut known: HashSet<&str> = HashSet::from(["image"]);
+        let mut known: HashSet<&str> = HashSet::from([graph.input.name()]);
         for constant in &body.initializer {
             let count: i64 = constant.dims.iter().product();
             let bytes_each = if constant.data_type == proto::FLOAT { 4 } else { 8 };
@@ -136,7 +140,13 @@ fn files_are_well_formed() {
                 node.name
             );
             assert!(known.insert(&node.output[0]), "{} is there twice", node.name);
-            assert_ne!(node.op_type, "PRelu", "the slow form is left in {}", graph.name);
+            let slow = ["PRelu", "BatchNormalization", "LRN"];
+            assert!(
+                !slow.contains(&node.op_type.as_str()),
+                "{} is left in {}",
+                node.op_type,
+                graph.name
+            );
         }
         assert!(constants > 0 && body.output.iter().all(|output| known.contains(output.name.as_str())));
         for value in body.input.iter().chain(&body.output) {
@@ -187,5 +197,13 @@ fn weights_that_do_not_fit_are_refused() {
     check(
         &|w| w.get_mut("prelu1.weight").unwrap().values[3] = f32::NAN,
         "infinite or not a number",
+    );
+    let graph = Network::Nn4Small2.graph();
+    let mut weights = weights(&graph);
+    weights.get_mut("layer2.running_var").unwrap().values[3] = -1.0;
+    let error = write(&graph, &weights, &[]).unwrap_err().to_string();
+    assert!(
+        error.starts_with("\"layer2.running_var\" holds a variance below zero"),
+        "{error}"
     );
 }

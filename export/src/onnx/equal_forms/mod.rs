@@ -2,6 +2,7 @@
 //! What each gained, measured, is in `docs/design/networks.md`.
 
 mod prelu;
+mod response_norm;
 
 use super::plan::{BatchNorm, Convolution, Does, Plan, Step};
 use crate::nets::graph::FlattenOrder;
@@ -23,6 +24,7 @@ pub(super) fn apply(plan: &mut Plan) {
     while prelu::fill_blocks(plan).is_some() {}
     while prelu::flip_steep(plan).is_some() {}
     while prelu::in_plain_operations(plan).is_some() {}
+    while response_norm::in_plain_operations(plan).is_some() {}
 }
 
 /// A batch norm in use only scales and moves each channel, which the convolution before it can do as well.
