@@ -3,5 +3,6 @@
 mod catalogue;
 
 pub use catalogue::{
-    Accuracy, Calibration, Catalogue, CatalogueError, EmbedderModel, Input, Kind, Model, ModelFile, Output, Thresholds,
+    Accuracy, Calibration, Catalogue, CatalogueError, Channels, EmbedderModel, Input, Kind, Model, ModelFile, Output,
+    Thresholds,
 };

@@ -19,15 +19,13 @@ use crate::train::about::{About, Data, name_of};
 use crate::train::batches::random_of;
 use crate::train::course;
 use crate::train::distil::{Distil, Lesson, targets};
-use crate::train::samples::{cuts, unit_rows};
+use crate::train::samples::{Pictures, cuts, unit_rows};
 
 /// Arguments of `distil`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  kith-export align crowd crowd-faces\n  \
+#[command(after_help = "Example:\n  kith-export align crowd crowd-faces\n  \
     kith-export distil crowd-faces --student nn4-small2 --out runs/nn4\n\n\
-    The faces need no names. The teacher is an embedder of the catalogue."
-)]
+    The faces need no names. The teacher is an embedder of the catalogue.")]
 pub struct Args {
     /// Aligned faces, from `align`
     #[arg(value_name = "FACES")]
@@ -93,13 +91,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         batch: args.batch.into(),
         relations_weight: args.relations_weight,
     };
+    let (changed, unchanged) = students.split_at(students.len() - held_out);
     let objective = Distil {
-        preprocessing: &preprocessing,
-        augmentation: &augmentation,
+        pictures: Pictures {
+            preprocessing: &preprocessing,
+            augmentation: &augmentation,
+            changed: changed.iter().collect(),
+            unchanged: unchanged.iter().collect(),
+        },
         lesson: &lesson,
         seed: args.training.seed,
-        cuts: students.iter().collect(),
-        held_out,
         targets: targets(&teacher, values)?.to_device(net.device()),
     };
     let about = About {
@@ -114,7 +115,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }),
     };
     let course = args.training.course(1e-3);
-    let outcome = course::run(&mut net, &objective, &course, &about, &args.training.out, args.training.resume)?;
+    let outcome = course::run(
+        &mut net,
+        &objective,
+        &course,
+        &about,
+        &args.training.out,
+        args.training.resume,
+    )?;
     tell_outcome(&args.training.out, &outcome, args.training.json)
 }
 
@@ -135,7 +143,11 @@ fn teach(args: &Args, folder: &AlignedFolder, faces: &[&AlignedFace]) -> anyhow:
         let embeddings = networks.embedder.embed(&crops)?;
         let (straight, mirrored) = embeddings.split_at(faces.len());
         rows.extend(straight.iter().zip(mirrored).map(|(one, other)| -> Vec<f32> {
-            one.as_slice().iter().zip(other.as_slice()).map(|(a, b)| a + b).collect()
+            one.as_slice()
+                .iter()
+                .zip(other.as_slice())
+                .map(|(a, b)| a + b)
+                .collect()
         }));
         bar.inc(faces.len() as u64);
     }

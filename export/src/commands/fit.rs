@@ -18,7 +18,7 @@ use crate::train::batches::random_of;
 use crate::train::course;
 use crate::train::fit::{Fit, Triplets};
 use crate::train::mining::Mining;
-use crate::train::samples::{Preprocessing, cuts, unit_rows};
+use crate::train::samples::{Pictures, Preprocessing, cuts, unit_rows};
 
 /// Faces of nobody in particular that are kept where they are; enough to hold on to, few enough to fit in memory.
 const KEPT: usize = 2000;
@@ -233,14 +233,18 @@ fn one(
             "bfloat16": args.training.bfloat16,
         }),
     };
+    let (changed, people_of_changed) = learned.into_iter().unzip();
     let objective = Fit {
-        preprocessing,
-        augmentation: &augmentation,
+        pictures: Pictures {
+            preprocessing,
+            augmentation: &augmentation,
+            changed,
+            unchanged: kept,
+        },
+        people: people_of_changed,
         triplets: &triplets,
         seed: args.training.seed,
-        learned,
         held_out,
-        kept,
         kept_embeddings,
     };
     let course = args.training.course(1e-4);

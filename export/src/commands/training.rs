@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use kith::align::Alignment;
+use kith::commands::terminal::say;
 
 use crate::make::{read_weight_file, sha256, weights_of};
 use crate::nets::Network;
@@ -78,7 +79,9 @@ impl TrainingArgs {
     /// When the network is no embedder, or does not take faces of that size.
     pub fn preprocessing(&self, network: Network) -> anyhow::Result<Preprocessing> {
         let usual = usual_preprocessing(network)?;
-        let Some(alignment) = self.alignment else { return Ok(usual) };
+        let Some(alignment) = self.alignment else {
+            return Ok(usual);
+        };
         anyhow::ensure!(
             alignment.side_px() == usual.alignment.side_px(),
             "{} gives faces of {} pixels, but the network takes {}",
@@ -111,8 +114,14 @@ impl TrainingArgs {
             }
             None => (Net::at_random(network.graph(), self.seed, device)?, None),
         };
-        let precision = if self.bfloat16 { Precision::BFloat16 } else { Precision::Full };
-        let mut net = net.with_precision(precision).with_frozen_statistics(self.freeze_statistics);
+        let precision = if self.bfloat16 {
+            Precision::BFloat16
+        } else {
+            Precision::Full
+        };
+        let mut net = net
+            .with_precision(precision)
+            .with_frozen_statistics(self.freeze_statistics);
         net.freeze(&self.freeze)?;
         Ok((net, started_from))
     }
@@ -137,7 +146,7 @@ impl TrainingArgs {
 /// When there is nobody to tell.
 pub fn tell_outcome(folder: &Path, outcome: &Outcome, json: bool) -> anyhow::Result<()> {
     if json {
-        return kith::commands::terminal::say(&serde_json::to_string(outcome)?);
+        return Ok(say(serde_json::to_string(outcome)?)?);
     }
     let speed = outcome.faces_per_s.map_or_else(String::new, |speed| {
         format!(
@@ -145,12 +154,12 @@ pub fn tell_outcome(folder: &Path, outcome: &Outcome, json: bool) -> anyhow::Res
             100.0 * outcome.waited_share
         )
     });
-    kith::commands::terminal::say(&format!(
+    Ok(say(format!(
         "{}: {} epochs, the best was {}: held-out loss {:.4}, accuracy {:.1} %{speed}",
         folder.display(),
         outcome.epochs_done,
         outcome.best_epoch,
         outcome.best.loss,
         100.0 * outcome.best.accuracy,
-    ))
+    ))?)
 }

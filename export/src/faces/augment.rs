@@ -78,7 +78,13 @@ impl Augmentation {
 /// A cut as `alignment` takes it, changed by chance. The same random numbers give the same picture.
 pub fn augmented(cut: &RgbImage, alignment: Alignment, how: &Augmentation, random: &mut StdRng) -> RgbImage {
     let mut face = if how.moves() {
-        let around = |random: &mut StdRng, most: f32| if most > 0.0 { random.random_range(-most..=most) } else { 0.0 };
+        let around = |random: &mut StdRng, most: f32| {
+            if most > 0.0 {
+                random.random_range(-most..=most)
+            } else {
+                0.0
+            }
+        };
         let mirrored = random.random_bool(how.mirror);
         let (dx, dy) = (around(random, how.shift), around(random, how.shift));
         let scale = (1.0 + how.scale).powf(around(random, 1.0));
@@ -94,10 +100,13 @@ pub fn augmented(cut: &RgbImage, alignment: Alignment, how: &Augmentation, rando
     if how.brightness > 0.0 || how.contrast > 0.0 {
         let brighter = random.random_range(-how.brightness..=how.brightness) * 255.0;
         let steeper = (1.0 + how.contrast).powf(random.random_range(-1.0..=1.0));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts of floats saturate")]
-        let table: [u8; 256] = std::array::from_fn(|level| {
-            ((level as f32 - 127.5) * steeper + 127.5 + brighter).round() as u8
-        });
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "casts of floats saturate"
+        )]
+        let table: [u8; 256] =
+            std::array::from_fn(|level| ((level as f32 - 127.5) * steeper + 127.5 + brighter).round() as u8);
         for value in face.iter_mut() {
             *value = table[usize::from(*value)];
         }
@@ -136,10 +145,18 @@ fn moved(cut: &RgbImage, side: u32, mirrored: bool, shift: [f32; 2], scale: f32,
     for (y, row) in rows.enumerate() {
         let dy = y as f32 + 0.5 - middle;
         for (x, pixel) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-            let dx = if mirrored { middle - x as f32 - 0.5 } else { x as f32 + 0.5 - middle };
+            let dx = if mirrored {
+                middle - x as f32 - 0.5
+            } else {
+                x as f32 + 0.5 - middle
+            };
             let from_x = (centre[0] + cos * dx - sin * dy - 0.5).clamp(0.0, last_x);
             let from_y = (centre[1] + sin * dx + cos * dy - 0.5).clamp(0.0, last_y);
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "inside the picture")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "inside the picture"
+            )]
             let (left, top) = (from_x as usize, from_y as usize);
             let (right_share, lower_share) = (from_x - left as f32, from_y - top as f32);
             let right = if left + 1 < width as usize { 3 } else { 0 };
@@ -149,7 +166,11 @@ fn moved(cut: &RgbImage, side: u32, mirrored: bool, shift: [f32; 2], scale: f32,
                 let corner = |place: usize| f32::from(pixels[place + channel]);
                 let upper = corner(at) + (corner(at + right) - corner(at)) * right_share;
                 let lower = corner(at + below) + (corner(at + below + right) - corner(at + below)) * right_share;
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between grey levels")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "between grey levels"
+                )]
                 {
                     *value = (upper + (lower - upper) * lower_share + 0.5) as u8;
                 }
@@ -223,11 +244,48 @@ mod tests {
         for (changed, least, most) in [
             (Augmentation { shift: 0.05, ..none() }, 0.3, 12.0),
             (Augmentation { scale: 0.1, ..none() }, 0.1, 12.0),
-            (Augmentation { turn_degrees: 10.0, ..none() }, 0.1, 15.0),
-            (Augmentation { brightness: 0.2, ..none() }, 0.5, 51.0),
-            (Augmentation { contrast: 0.3, ..none() }, 0.5, 40.0),
-            (Augmentation { jpeg: 1.0, jpeg_least: 20, ..none() }, 0.1, 6.0),
-            (Augmentation { blur: 1.0, blur_most: 0.02, ..none() }, 0.01, 12.0),
+            (
+                Augmentation {
+                    turn_degrees: 10.0,
+                    ..none()
+                },
+                0.1,
+                15.0,
+            ),
+            (
+                Augmentation {
+                    brightness: 0.2,
+                    ..none()
+                },
+                0.5,
+                51.0,
+            ),
+            (
+                Augmentation {
+                    contrast: 0.3,
+                    ..none()
+                },
+                0.5,
+                40.0,
+            ),
+            (
+                Augmentation {
+                    jpeg: 1.0,
+                    jpeg_least: 20,
+                    ..none()
+                },
+                0.1,
+                6.0,
+            ),
+            (
+                Augmentation {
+                    blur: 1.0,
+                    blur_most: 0.02,
+                    ..none()
+                },
+                0.01,
+                12.0,
+            ),
         ] {
             let differences = (0..8).map(|seed| mean_difference(&with(&changed, seed), &cut()));
             let mean = differences.sum::<f64>() / 8.0;

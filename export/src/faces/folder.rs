@@ -196,7 +196,7 @@ impl AlignedFolder {
             skipped: self.skipped.clone(),
         })?;
         text.push('\n');
-        crate::commands::write_whole(&self.root.join(FACES), text.as_bytes())
+        crate::whole_file::write_whole(&self.root.join(FACES), text.as_bytes())
     }
 
     /// Everybody's names, sorted; without the empty name of those whom nobody named.

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
 use kith::align::Alignment;
-use kith::model::{Channels, Input};
+use kith::model::Input;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{self, BEST};
@@ -67,12 +67,23 @@ impl Data {
 /// # Errors
 /// When the network is no embedder.
 pub fn usual_preprocessing(network: Network) -> anyhow::Result<Preprocessing> {
-    let (alignment, mean, scale) = match network {
-        Network::MobileFaceNet => (Alignment::FivePoint112, 127.5, 0.007_812_5),
-        Network::Nn4Small2 => (Alignment::FivePoint96, 0.0, 1.0 / 255.0),
+    let alignment = match network {
+        Network::MobileFaceNet => Alignment::FivePoint112,
+        Network::Nn4Small2 => Alignment::FivePoint96,
         Network::MtcnnPnet | Network::MtcnnRnet | Network::MtcnnOnet => {
-            anyhow::bail!("{} finds faces; what can be trained here are embedders", name_of(network))
+            anyhow::bail!(
+                "{} finds faces; what can be trained here are embedders",
+                name_of(network)
+            )
         }
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "both are floats of 32 bits, written down with more digits"
+    )]
+    let (mean, scale) = {
+        let (mean, scale) = network.mean_and_scale();
+        (mean as f32, scale as f32)
     };
     Ok(Preprocessing {
         alignment,
@@ -83,7 +94,7 @@ pub fn usual_preprocessing(network: Network) -> anyhow::Result<Preprocessing> {
 /// The input of an embedder with faces cut out by `alignment`.
 pub fn input_of(alignment: Alignment, mean: f32, scale: f32) -> Input {
     Input {
-        channels: Channels::Rgb,
+        channels: kith::model::Channels::Rgb,
         width_px: Some(alignment.side_px()),
         height_px: Some(alignment.side_px()),
         mean,
@@ -106,8 +117,13 @@ pub fn name_of(network: Network) -> String {
 pub fn open_best(folder: &Path, device: tch::Device) -> anyhow::Result<(Net, State<About>)> {
     let path = folder.join(BEST);
     let (weights, state) = checkpoint::read_weights::<State<About>>(&path)?;
-    let network = Network::from_str(&state.about.network, false)
-        .map_err(|_| anyhow!("{} is of {:?}, a network not known here", path.display(), state.about.network))?;
+    let network = Network::from_str(&state.about.network, false).map_err(|_| {
+        anyhow!(
+            "{} is of {:?}, a network not known here",
+            path.display(),
+            state.about.network
+        )
+    })?;
     let net = Net::new(network.graph(), &weights, device).with_context(|| format!("can't use {}", path.display()))?;
     Ok((net, state))
 }

@@ -10,8 +10,8 @@ use tch::Tensor;
 
 use super::adam::Adam;
 use super::net::Net;
-use crate::whole_file::write_whole;
 use crate::weights::{Weights, safetensors};
+use crate::whole_file::write_whole;
 
 /// The best weights so far, as `kith-export import` reads them.
 pub const BEST: &str = "best.safetensors";

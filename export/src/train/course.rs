@@ -19,6 +19,7 @@ use super::adam::{Adam, clip_gradients};
 use super::batches::{Ahead, random_of};
 use super::checkpoint::{self, BEST, LAST};
 use super::net::Net;
+use super::samples::Pictures;
 use super::schedule::Schedule;
 use crate::measure::log::LogLine;
 
@@ -26,15 +27,12 @@ use crate::measure::log::LogLine;
 pub const LOG: &str = "log.jsonl";
 
 /// What is learned from which pictures.
-pub trait Objective: Sync {
+pub trait Objective {
     /// The places of the samples in each batch of an epoch.
     fn batches(&self, epoch: usize) -> Vec<Vec<usize>>;
 
-    /// Writes a sample's normalised planes, changed by chance.
-    fn picture(&self, sample: usize, random: &mut StdRng, planes: &mut [f32]);
-
-    /// Shape of one sample, such as `[3, 112, 112]`.
-    fn shape(&self) -> [usize; 3];
+    /// The samples.
+    fn pictures(&self) -> &Pictures<'_>;
 
     /// The loss of a batch in learning.
     ///
@@ -256,14 +254,15 @@ fn one_epoch(
     bar: &ProgressBar,
 ) -> anyhow::Result<Epoch> {
     let batches = objective.batches(epoch);
-    let [channels, height, width] = objective.shape();
+    let pictures = objective.pictures();
+    let [channels, height, width] = pictures.preprocessing.shape();
     let values = channels * height * width;
     let make = |number: usize| {
         let samples = batches.get(number).cloned().unwrap_or_default();
         let mut planes = vec![0.0; samples.len() * values];
         for (place, (sample, planes)) in samples.iter().zip(planes.chunks_exact_mut(values)).enumerate() {
             let mut random = random_of(&[course.seed, epoch as u64, number as u64, place as u64]);
-            objective.picture(*sample, &mut random, planes);
+            pictures.picture(*sample, &mut random, planes);
         }
         Batch { samples, planes }
     };

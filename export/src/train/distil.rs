@@ -2,7 +2,6 @@
 //! has no weights (after Hinton, Vinyals and Dean 2015, arXiv 1503.02531; the second term after Park et al. 2019,
 //! "Relational knowledge distillation", arXiv 1904.05068).
 
-use image::RgbImage;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -11,8 +10,7 @@ use tch::{Kind, TchError, Tensor};
 use super::batches::random_of;
 use super::course::{Loss, Objective, Validation};
 use super::net::{Net, Pass};
-use super::samples::{Preprocessing, unit_rows};
-use crate::faces::augment::Augmentation;
+use super::samples::{Pictures, unit_rows};
 
 /// What is learned, and how much of it at once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,18 +24,12 @@ pub struct Lesson {
 
 /// Faces with the teacher's embeddings.
 pub struct Distil<'a> {
-    /// How a face becomes the student's input.
-    pub preprocessing: &'a Preprocessing,
-    /// Chance changes of what is learned from.
-    pub augmentation: &'a Augmentation,
+    /// The student's faces: those to learn from are changed by chance, those held out are not.
+    pub pictures: Pictures<'a>,
     /// What is learned.
     pub lesson: &'a Lesson,
     /// Of everything drawn by chance.
     pub seed: u64,
-    /// The student's cuts: first those to learn from, then those held out.
-    pub cuts: Vec<&'a RgbImage>,
-    /// How many are held out.
-    pub held_out: usize,
     /// What the student shall answer to each, unit length, `[N, values]`, on the network's device; see [`targets`].
     pub targets: Tensor,
 }
@@ -54,21 +46,15 @@ impl Distil<'_> {
 
 impl Objective for Distil<'_> {
     fn batches(&self, epoch: usize) -> Vec<Vec<usize>> {
-        let mut order: Vec<usize> = (0..self.cuts.len() - self.held_out).collect();
+        let mut order: Vec<usize> = (0..self.pictures.changed.len()).collect();
         order.shuffle(&mut random_of(&[self.seed, epoch as u64, 0]));
         // A last batch of a few would be a step by chance.
         let whole = order.chunks_exact(self.lesson.batch.min(order.len()).max(1));
         whole.map(<[usize]>::to_vec).collect()
     }
 
-    fn picture(&self, sample: usize, random: &mut StdRng, planes: &mut [f32]) {
-        if let Some(cut) = self.cuts.get(sample) {
-            self.preprocessing.augmented(cut, self.augmentation, random, planes);
-        }
-    }
-
-    fn shape(&self) -> [usize; 3] {
-        self.preprocessing.shape()
+    fn pictures(&self) -> &Pictures<'_> {
+        &self.pictures
     }
 
     fn loss(&self, net: &Net, input: &Tensor, samples: &[usize], _: &mut StdRng) -> anyhow::Result<Loss> {
@@ -87,12 +73,16 @@ impl Objective for Distil<'_> {
     }
 
     fn validate(&self, net: &Net) -> anyhow::Result<Validation> {
-        let first = self.cuts.len() - self.held_out;
-        let cuts = self.cuts.get(first..).unwrap_or_default();
-        let embeddings = unit_rows(&self.preprocessing.outputs(net, "embedding", cuts, false)?)?;
+        let Pictures {
+            preprocessing,
+            changed,
+            unchanged,
+            ..
+        } = &self.pictures;
+        let embeddings = unit_rows(&preprocessing.outputs(net, "embedding", unchanged, false)?)?;
         let targets = self
             .targets
-            .f_narrow(0, i64::try_from(first)?, i64::try_from(self.held_out)?)?
+            .f_narrow(0, i64::try_from(changed.len())?, i64::try_from(unchanged.len())?)?
             .f_to_device(tch::Device::Cpu)?;
         let cosines = (&embeddings * &targets).f_sum_dim_intlist([1i64].as_slice(), false, Kind::Float)?;
         Ok(Validation {

@@ -9,9 +9,8 @@ use super::batches::{people_with_photos, random_of};
 use super::course::{Loss, Objective, Validation};
 use super::mining::Mining;
 use super::net::{Net, Pass};
-use super::samples::{Preprocessing, unit_rows};
+use super::samples::{Pictures, unit_rows};
 use super::triplet::{squared_distances, triplet_loss};
-use crate::faces::augment::Augmentation;
 
 /// What is learned: triplets of which kind, in batches of which form.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,21 +31,17 @@ pub struct Triplets {
 
 /// Photos of people, some to learn from, some held out.
 pub struct Fit<'a> {
-    /// How a face becomes input.
-    pub preprocessing: &'a Preprocessing,
-    /// Chance changes of what is learned from.
-    pub augmentation: &'a Augmentation,
+    /// The faces: those of people to learn from are changed by chance; those of others, to be kept where they are, are not.
+    pub pictures: Pictures<'a>,
+    /// Whom each face to learn from shows.
+    pub people: Vec<usize>,
     /// What is learned.
     pub triplets: &'a Triplets,
     /// Of everything drawn by chance.
     pub seed: u64,
-    /// Cuts to learn from, and whom each shows.
-    pub learned: Vec<(&'a RgbImage, usize)>,
     /// Cuts to stop by, and whom each shows.
     pub held_out: Vec<(&'a RgbImage, usize)>,
-    /// Cuts of others, with the unit embeddings that they had in the beginning, `[N, values]`.
-    pub kept: Vec<&'a RgbImage>,
-    /// See `kept`; on the network's device.
+    /// The unit embeddings that the others had in the beginning, `[N, values]`, on the network's device.
     pub kept_embeddings: Tensor,
 }
 
@@ -64,45 +59,28 @@ impl Objective for Fit<'_> {
     fn batches(&self, epoch: usize) -> Vec<Vec<usize>> {
         use rand::RngExt as _;
 
-        let people: Vec<usize> = self.learned.iter().map(|(_, person)| *person).collect();
         let mut random = random_of(&[self.seed, epoch as u64, 0]);
         let (per_batch, each) = (self.triplets.people_per_batch, self.triplets.photos_each);
         (0..self.triplets.rounds)
-            .flat_map(|_| people_with_photos(&people, per_batch, each, &mut random))
+            .flat_map(|_| people_with_photos(&self.people, per_batch, each, &mut random))
             .map(|mut batch| {
                 // Places behind those to learn from stand for the kept ones.
                 let kept = self.kept_in_batch(batch.len());
-                batch.extend((0..kept).map(|_| self.learned.len() + random.random_range(0..self.kept.len())));
+                batch.extend((0..kept).map(|_| self.people.len() + random.random_range(0..self.pictures.unchanged.len())));
                 batch
             })
             .collect()
     }
 
-    fn picture(&self, sample: usize, random: &mut StdRng, planes: &mut [f32]) {
-        match sample.checked_sub(self.learned.len()) {
-            None => {
-                if let Some((cut, _)) = self.learned.get(sample) {
-                    self.preprocessing.augmented(cut, self.augmentation, random, planes);
-                }
-            }
-            Some(kept) => {
-                if let Some(cut) = self.kept.get(kept) {
-                    self.preprocessing
-                        .planes(&self.preprocessing.alignment.finish(cut), planes);
-                }
-            }
-        }
-    }
-
-    fn shape(&self) -> [usize; 3] {
-        self.preprocessing.shape()
+    fn pictures(&self) -> &Pictures<'_> {
+        &self.pictures
     }
 
     fn loss(&self, net: &Net, input: &Tensor, samples: &[usize], random: &mut StdRng) -> anyhow::Result<Loss> {
         let embeddings = unit_rows(&net.run_for("embedding", input, Pass::Learn)?)?;
         let people: Vec<usize> = samples
             .iter()
-            .filter_map(|&sample| self.learned.get(sample).map(|(_, person)| *person))
+            .filter_map(|&sample| self.people.get(sample).copied())
             .collect();
         let count = i64::try_from(people.len())?;
         let triplets = &self.triplets;
@@ -111,7 +89,7 @@ impl Objective for Fit<'_> {
         let right = found.triplets - found.active;
         let kept: Vec<i64> = samples
             .iter()
-            .filter_map(|sample| i64::try_from(sample.checked_sub(self.learned.len())?).ok())
+            .filter_map(|sample| i64::try_from(sample.checked_sub(self.people.len())?).ok())
             .collect();
         let mut loss = found.loss;
         if !kept.is_empty() {
@@ -144,7 +122,7 @@ impl Objective for Fit<'_> {
     fn validate(&self, net: &Net) -> anyhow::Result<Validation> {
         let embed = |faces: &[(&RgbImage, usize)]| {
             let cuts: Vec<&RgbImage> = faces.iter().map(|(cut, _)| *cut).collect();
-            unit_rows(&self.preprocessing.outputs(net, "embedding", &cuts, false)?)
+            unit_rows(&self.pictures.preprocessing.outputs(net, "embedding", &cuts, false)?)
         };
         if self.held_out.is_empty() {
             return Ok(Validation {
@@ -152,15 +130,16 @@ impl Objective for Fit<'_> {
                 accuracy: 0.0,
             });
         }
-        let both: Vec<(&RgbImage, usize)> = self.held_out.iter().chain(&self.learned).copied().collect();
+        let learned = self.pictures.changed.iter().copied().zip(self.people.iter().copied());
+        let both: Vec<(&RgbImage, usize)> = self.held_out.iter().copied().chain(learned).collect();
         let distances = super::samples::rows_of(&squared_distances(&embed(&both)?)?)?;
         let (mut loss, mut right) = (0.0, 0);
         for ((_, person), row) in self.held_out.iter().zip(&distances) {
-            let to_learned = row.iter().skip(self.held_out.len()).zip(&self.learned);
+            let to_learned = row.iter().skip(self.held_out.len()).zip(&self.people);
             let nearest = |same: bool| {
                 to_learned
                     .clone()
-                    .filter(|(_, (_, other))| (other == person) == same)
+                    .filter(|(_, other)| (*other == person) == same)
                     .map(|(distance, _)| *distance)
                     .fold(4.0_f32, f32::min)
             };

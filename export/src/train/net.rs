@@ -444,7 +444,10 @@ pub fn to_torch(weight: &weights::Tensor) -> Result<Tensor, TchError> {
 /// # Errors
 /// When libtorch fails.
 pub fn from_torch(tensor: &Tensor) -> Result<weights::Tensor, TchError> {
-    let shape = tensor.size().into_iter().map(|length| usize::try_from(length).unwrap_or(0));
+    let shape = tensor
+        .size()
+        .into_iter()
+        .map(|length| usize::try_from(length).unwrap_or(0));
     let plain = tensor
         .f_detach()?
         .f_to_device(Device::Cpu)?

@@ -70,12 +70,39 @@ impl Preprocessing {
     }
 }
 
+/// The faces of a run, as the threads that make batches need them.
+pub struct Pictures<'a> {
+    /// How a face becomes input.
+    pub preprocessing: &'a Preprocessing,
+    /// Chance changes.
+    pub augmentation: &'a Augmentation,
+    /// Cuts that are changed by chance each time.
+    pub changed: Vec<&'a RgbImage>,
+    /// Cuts that stay as they are; they are numbered on from the others.
+    pub unchanged: Vec<&'a RgbImage>,
+}
+
+impl Pictures<'_> {
+    /// Writes the normalised planes of the face at `place`.
+    pub fn picture(&self, place: usize, random: &mut StdRng, planes: &mut [f32]) {
+        if let Some(cut) = self.changed.get(place) {
+            self.preprocessing.augmented(cut, self.augmentation, random, planes);
+        } else if let Some(cut) = self.unchanged.get(place - self.changed.len()) {
+            self.preprocessing
+                .planes(&self.preprocessing.alignment.finish(cut), planes);
+        }
+    }
+}
+
 /// Reads the cuts of `faces` that `alignment` is made from.
 ///
 /// # Errors
 /// When one can't be read; names it.
 pub fn cuts(folder: &AlignedFolder, faces: &[&AlignedFace], alignment: Alignment) -> anyhow::Result<Vec<RgbImage>> {
-    faces.par_iter().map(|face| folder.cut(face, alignment.cut())).collect()
+    faces
+        .par_iter()
+        .map(|face| Ok(folder.cut(face, alignment.cut())?))
+        .collect()
 }
 
 /// Scales each row to unit length.

@@ -65,7 +65,11 @@ fn check(graph: Graph, input: &Tensor) {
         assert_eq!(ours.size(), theirs.size(), "{name} {}", output.name);
         let apart = (ours - theirs).abs().max().double_value(&[]);
         let size = theirs.abs().max().double_value(&[]);
-        println!("{name} {} batch {}: {apart:.1e} apart, values up to {size:.2}", output.name, input.size()[0]);
+        println!(
+            "{name} {} batch {}: {apart:.1e} apart, values up to {size:.2}",
+            output.name,
+            input.size()[0]
+        );
         assert!(size > 1e-3, "{name} {} gives nothing to compare", output.name);
         assert!(apart <= TOLERANCE * size.max(1.0), "{name} {}: {apart}", output.name);
     }
@@ -106,10 +110,21 @@ fn npy(path: &Path) -> Tensor {
     assert_eq!(&bytes[..6], b"\x93NUMPY");
     let header_len = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
     let header = std::str::from_utf8(&bytes[10..10 + header_len]).unwrap();
-    assert!(header.contains("'<f4'") && header.contains("'fortran_order': False"), "{header}");
+    assert!(
+        header.contains("'<f4'") && header.contains("'fortran_order': False"),
+        "{header}"
+    );
     let shape = header.split_once("'shape': (").unwrap().1.split_once(')').unwrap().0;
-    let shape: Vec<i64> = shape.split(',').filter_map(|length| length.trim().parse().ok()).collect();
-    let values: Vec<f32> = bytes[10 + header_len..].as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    let shape: Vec<i64> = shape
+        .split(',')
+        .filter_map(|length| length.trim().parse().ok())
+        .collect();
+    let values: Vec<f32> = bytes[10 + header_len..]
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b))
+        .collect();
     Tensor::from_slice(&values).reshape(shape)
 }
 
@@ -137,10 +152,17 @@ fn bfloat16_is_near_and_its_gradients_too() {
     let graph = Network::Nn4Small2.graph();
     let input = random_input(&graph, 4);
     let run = |precision| {
-        let net = Net::at_random(Network::Nn4Small2.graph(), 3, Device::Cpu).unwrap().with_precision(precision);
+        let net = Net::at_random(Network::Nn4Small2.graph(), 3, Device::Cpu)
+            .unwrap()
+            .with_precision(precision);
         let embedding = net.run_for("embedding", &input, Pass::Learn).unwrap();
         embedding.narrow(1, 0, 1).sum(tch::Kind::Float).backward();
-        let gradient = net.learned().find(|(name, _)| *name == "layer25.weight").unwrap().1.grad();
+        let gradient = net
+            .learned()
+            .find(|(name, _)| *name == "layer25.weight")
+            .unwrap()
+            .1
+            .grad();
         (embedding.detach(), gradient)
     };
     let (full, full_gradient) = run(Precision::Full);
@@ -150,8 +172,15 @@ fn bfloat16_is_near_and_its_gradients_too() {
         (a.dot(&b) / (a.norm() * b.norm())).double_value(&[])
     };
     assert!(cosine(&full, &half) > 0.98, "{}", cosine(&full, &half));
-    assert!(cosine(&full_gradient, &half_gradient) > 0.9, "{}", cosine(&full_gradient, &half_gradient));
-    assert!((&full - &half).abs().max().double_value(&[]) > 0.0, "bfloat16 was not used");
+    assert!(
+        cosine(&full_gradient, &half_gradient) > 0.9,
+        "{}",
+        cosine(&full_gradient, &half_gradient)
+    );
+    assert!(
+        (&full - &half).abs().max().double_value(&[]) > 0.0,
+        "bfloat16 was not used"
+    );
 }
 
 #[test]
@@ -161,10 +190,16 @@ fn a_learning_pass_moves_running_statistics_and_a_frozen_one_does_not() {
         let mut net = Net::at_random(Network::Nn4Small2.graph(), 3, Device::Cpu)
             .unwrap()
             .with_frozen_statistics(frozen_statistics);
-        net.freeze(&freeze.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        net.freeze(&freeze.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+            .unwrap();
         net.run(&input, Pass::Learn).unwrap();
         let weights = net.weights().unwrap();
-        ["layer2", "layer7"].map(|name| weights[&format!("{name}.running_mean")].values.iter().any(|v| *v != 0.0))
+        ["layer2", "layer7"].map(|name| {
+            weights[&format!("{name}.running_mean")]
+                .values
+                .iter()
+                .any(|v| *v != 0.0)
+        })
     };
     assert_eq!(statistics(&[], false), [true, true]);
     assert_eq!(statistics(&["layer2"], false), [false, true]);
@@ -177,7 +212,10 @@ fn frozen_layers_are_not_learned_and_unknown_ones_are_an_error() {
     let all = net.learned().count();
     net.freeze(&["stem*".to_owned(), "block0.expand".to_owned()]).unwrap();
     let left: Vec<String> = net.learned().map(|(name, _)| name.to_owned()).collect();
-    assert!(left.len() < all && left.iter().all(|name| !name.starts_with("stem")), "{left:?}");
+    assert!(
+        left.len() < all && left.iter().all(|name| !name.starts_with("stem")),
+        "{left:?}"
+    );
     assert!(!left.contains(&"block0.expand.weight".to_owned()) && left.contains(&"block0.project.weight".to_owned()));
     let error = net.freeze(&["blok1*".to_owned()]).unwrap_err().to_string();
     assert!(error.contains("blok1*") && error.contains("block1.expand"), "{error}");

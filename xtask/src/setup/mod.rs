@@ -17,7 +17,6 @@ use anyhow::{Context, Result, bail};
 use crate::checkout::{self, Checkout};
 use crate::progress::Spinner;
 
-
 use pip::Python;
 pub(crate) use pip::pip;
 pub(crate) use sources::Role;
