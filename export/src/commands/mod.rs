@@ -4,6 +4,8 @@
 pub mod align;
 #[cfg(feature = "train")]
 pub mod runtime;
+#[cfg(feature = "train")]
+pub mod split;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -34,6 +36,9 @@ pub enum Command {
     /// Find, align and cut out the faces of photos
     #[cfg(feature = "train")]
     Align(align::Args),
+    /// Divide aligned faces into folds, doubles together
+    #[cfg(feature = "train")]
+    Split(split::Args),
 }
 
 /// Arguments of `models`.
@@ -123,6 +128,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Import(args) => import(args),
         #[cfg(feature = "train")]
         Command::Align(args) => align::run(args),
+        #[cfg(feature = "train")]
+        Command::Split(args) => split::run(args),
     }
 }
 
