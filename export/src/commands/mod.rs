@@ -8,6 +8,8 @@ pub mod distil;
 pub mod runtime;
 #[cfg(feature = "train")]
 pub mod training;
+#[cfg(feature = "train")]
+pub mod split;
 
 use std::path::{Path, PathBuf};
 
@@ -41,6 +43,9 @@ pub enum Command {
     /// Teach a network another one's embedding, on faces without names
     #[cfg(feature = "train")]
     Distil(distil::Args),
+    /// Divide aligned faces into folds, doubles together
+    #[cfg(feature = "train")]
+    Split(split::Args),
 }
 
 /// Arguments of `models`.
@@ -134,6 +139,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Align(args) => align::run(args),
         #[cfg(feature = "train")]
         Command::Distil(args) => distil::run(args),
+        #[cfg(feature = "train")]
+        Command::Split(args) => split::run(args),
     }
 }
 

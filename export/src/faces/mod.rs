@@ -8,11 +8,17 @@
 
 mod align;
 pub mod augment;
+mod disputed;
+mod doubles;
 mod folder;
 mod phash;
 mod photos;
+mod split;
 
 pub use align::{Aligner, Outcome, align};
+pub use disputed::Disputed;
+pub use doubles::{Double, Likeness, NEAR, doubles, groups};
 pub use folder::{AlignedFace, AlignedFolder, FolderError, Shot, Skipped};
 pub use phash::{Phash, Phasher};
 pub use photos::{Labels, Photo, PhotoSet};
+pub use split::{Split, TooFew};

@@ -9,7 +9,7 @@ const SIDE: u32 = 16;
 const BITS: u32 = SIDE * SIDE;
 const BYTES: usize = (BITS / 8) as usize;
 
-/// 256 bits: for each of the lowest 16x16 frequencies of a picture's grey values whether it is above their mean (the
+/// 256 bits: for each of the lowest 16x16 frequencies of a picture's grey values whether it is above their median (the
 /// DCT hash of <https://phash.org>, with more frequencies, since faces framed alike agree in the lowest ones).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Phash([u8; BYTES]);
@@ -49,7 +49,7 @@ pub struct Phasher(Hasher<[u8; BYTES]>);
 impl Default for Phasher {
     fn default() -> Self {
         let config = HasherConfig::with_bytes_type::<[u8; BYTES]>();
-        let config = config.hash_size(SIDE, SIDE).hash_alg(HashAlg::Mean).preproc_dct();
+        let config = config.hash_size(SIDE, SIDE).hash_alg(HashAlg::Median).preproc_dct();
         Self(config.resize_filter(FilterType::Triangle).to_hasher())
     }
 }
