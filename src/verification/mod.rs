@@ -1,6 +1,7 @@
 //! Measuring how well an embedder tells people apart, and fitting what identification needs from it.
 //!
 //! - [`pairs`]: accuracy on labelled pairs by folds of disjoint people, as Labeled Faces in the Wild does it
+//! - [`pairs_file`]: which photos a set of pairs compares
 //! - [`rates`]: true accept rate at a false accept rate, from all pairs of photos
 //! - [`fit`]: the likelihood ratio and the threshold that the catalogue carries
 //! - [`calibration_error`]: how true the resulting confidences are
@@ -8,6 +9,7 @@
 pub mod calibration_error;
 pub mod fit;
 pub mod pairs;
+pub mod pairs_file;
 pub mod rates;
 
 use rand::rngs::StdRng;

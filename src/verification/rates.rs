@@ -26,6 +26,11 @@ impl AllPairs {
                 }
             }
         }
+        Self::from_similarities(same, different, people)
+    }
+
+    /// Pairs that were compared elsewhere, each with whose they are: indices below `people`.
+    pub fn from_similarities(mut same: Vec<(f32, u32)>, mut different: Vec<(f32, [u32; 2])>, people: usize) -> Self {
         same.sort_by(|a, b| b.0.total_cmp(&a.0));
         different.sort_by(|a, b| b.0.total_cmp(&a.0));
         Self {
