@@ -46,7 +46,7 @@ pub struct Estimate {
 }
 
 /// Evaluates `statistic` with everybody counted once, then on `resamples` draws of as many people with replacement;
-/// it gets how often each person was drawn.
+/// it gets how often each person was drawn. A draw for which it is NaN (nobody drawn who counts) is left out.
 pub fn bootstrap_by_person(
     people: usize,
     resamples: usize,
@@ -63,6 +63,7 @@ pub fn bootstrap_by_person(
             }
             statistic(&drawn)
         })
+        .filter(|value: &f64| !value.is_nan())
         .collect();
     values.sort_by(f64::total_cmp);
     let at = |per_mille: usize| values.get(values.len() * per_mille / 1000).copied().unwrap_or(value);
