@@ -144,7 +144,9 @@ impl Lfw {
                 .copied()
                 .with_context(|| format!("there is no {}", path.display()))
         };
-        let fold_of = read_folds(folds_file)?;
+        let shown = folds_file.display();
+        let text = fs::read_to_string(folds_file).with_context(|| shown.to_string())?;
+        let fold_of = pairs_file::parse_folds(&text).with_context(|| shown.to_string())?;
         let pairs_path = folder.join("pairsDevTest.txt");
         let text = fs::read_to_string(&pairs_path).with_context(|| pairs_path.display().to_string())?;
         let named = pairs_file::parse(&text).with_context(|| pairs_path.display().to_string())?;
@@ -173,25 +175,6 @@ impl Lfw {
             folds,
         })
     }
-}
-
-fn read_folds(file: &Path) -> anyhow::Result<HashMap<String, usize>> {
-    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    let mut fold_of = HashMap::new();
-    for (fold, line) in text
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
-        .enumerate()
-    {
-        for name in line.split_whitespace() {
-            ensure!(
-                fold_of.insert(name.to_string(), fold).is_none(),
-                "{name} is twice in {}",
-                file.display()
-            );
-        }
-    }
-    Ok(fold_of)
 }
 
 fn embed(networks: &mut Networks, set: &Lfw) -> anyhow::Result<Vec<LabelledPhoto>> {

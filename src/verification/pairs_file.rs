@@ -1,7 +1,11 @@
 //! The pairs files of Labeled Faces in the Wild (`pairsDevTest.txt`): which photos to compare.
 //!
 //! After a first line of counts, a line `NAME n m` is a pair of one person, `NAME n OTHER m` one of two people; the
-//! photos are `NAME/NAME_000n.jpg`. Source: the set's README, section "pairs.txt format".
+//! photos are `NAME/NAME_000n.jpg`. Source: the set's README.
+//!
+//! A folds file says in which fold each person is: a line of names for each fold; `#` begins a comment line.
+
+use std::collections::HashMap;
 
 /// A photo as a pairs file names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +51,31 @@ pub fn parse(text: &str) -> Result<Vec<[PhotoName; 2]>, PairsFileError> {
         .collect()
 }
 
+/// A name that is twice in a folds file.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0} is there twice; each person is in one fold")]
+pub struct FoldsFileError(pub String);
+
+/// Reads a folds file: the fold of each name, counted from 0.
+///
+/// # Errors
+/// Names the first name that is there twice.
+pub fn parse_folds(text: &str) -> Result<HashMap<String, usize>, FoldsFileError> {
+    let mut fold_of = HashMap::new();
+    for (fold, line) in text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
+        .enumerate()
+    {
+        for name in line.split_whitespace() {
+            if fold_of.insert(name.to_string(), fold).is_some() {
+                return Err(FoldsFileError(name.to_string()));
+            }
+        }
+    }
+    Ok(fold_of)
+}
+
 fn pair(line: &str) -> Option<[PhotoName; 2]> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let ((person_a, a), (person_b, b)) = match words[..] {
@@ -77,5 +106,12 @@ mod tests {
             let error = parse(&format!("1\nAda\t1\t2\n{bad}\n")).unwrap_err();
             assert_eq!((error.line, error.text.as_str()), (3, bad));
         }
+    }
+
+    #[test]
+    fn folds_are_counted_by_lines_of_names() {
+        let folds = parse_folds("# people\nAda Bob\n\nCy\n").unwrap();
+        assert_eq!((folds["Ada"], folds["Bob"], folds["Cy"], folds.len()), (0, 0, 1, 3));
+        assert_eq!(parse_folds("Ada Bob\nAda\n"), Err(FoldsFileError("Ada".into())));
     }
 }

@@ -1,7 +1,8 @@
 //! Collects folds, one at a time, so that only one fold's vectors are in memory.
 
-use anyhow::{Context, ensure};
+use std::collections::{HashMap, HashSet};
 
+use anyhow::{Context, ensure};
 use kith::verification::pairs_file::PhotoName;
 use serde::Serialize;
 
@@ -106,12 +107,18 @@ impl Measurement {
         Ok(())
     }
 
-    /// Measures the pairs of a pairs file on its photos, which the network must not have been trained on.
+    /// Measures the pairs of a pairs file on its photos, which the network must not have been trained on. The rest is as
+    /// [`pairs::of_file`] says.
     ///
     /// # Errors
-    /// When the file's photos aren't there.
-    pub fn pairs_file(&mut self, named: &[[PhotoName; 2]], photos: &[Sample]) -> anyhow::Result<()> {
-        self.labelled_pairs = Some(pairs::of_file(named, photos, self.about.seed)?);
+    /// When the file's photos aren't there, or the folds don't fit its pairs.
+    pub fn pairs_file(
+        &mut self,
+        named: &[[PhotoName; 2]],
+        photos: &[Sample],
+        folds: Option<&HashMap<String, usize>>,
+    ) -> anyhow::Result<()> {
+        self.labelled_pairs = Some(pairs::of_file(named, photos, folds, self.about.seed)?);
         Ok(())
     }
 
@@ -159,7 +166,7 @@ fn check(train: &[Sample], asked: &[Sample]) -> anyhow::Result<()> {
             sample.file
         );
     }
-    let files: std::collections::HashSet<&str> = train.iter().map(|sample| sample.file.as_str()).collect();
+    let files: HashSet<&str> = train.iter().map(|sample| sample.file.as_str()).collect();
     if let Some(twice) = asked.iter().find(|sample| files.contains(sample.file.as_str())) {
         anyhow::bail!("{} is in the gallery and held out; the split is broken", twice.file);
     }

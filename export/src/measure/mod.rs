@@ -8,7 +8,7 @@
 //! over folds of disjoint people) and by true accept rate (TAR) at a false accept rate (FAR).
 //!
 //! Open set (strangers come by too): [`open_set`], with the rates of NIST's FRVT/FRTE 1:N (Grother, Ngan, Hanaoka:
-//! NIST IR 8271, section 3):
+//! NIST IR 8271, Face Recognition Vendor Test, Part 2: Identification):
 //! - FPIR(T), false positive identification rate: the share of searches with a face of a stranger whose best score is T
 //!   or more
 //! - TPIR(T), true positive identification rate, 1 - FNIR: the share of searches with a face of a known person whose

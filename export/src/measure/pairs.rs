@@ -1,7 +1,7 @@
 //! Two photos at a time: one person or two?
 //!
-//! With a pairs file, as Labeled Faces in the Wild does it: accuracy on its pairs, by ten folds of people that no pair
-//! connects, each fold judged by the threshold that is best on the others. TAR at FAR comes from all pairs of all
+//! With a pairs file, as Labeled Faces in the Wild does it: accuracy on its pairs, by folds of people that no pair
+//! connects (those of a folds file, else ten), each fold judged by the threshold that is best on the others. TAR at FAR comes from all pairs of all
 //! photos, since a few hundred pairs can't tell one in a thousand.
 //!
 //! Without one: all pairs of the held-out photos of a fold; vectors of two folds come from two networks and are never
@@ -64,9 +64,17 @@ pub struct RateAt {
 
 /// Measures the pairs of a file among `photos`, whose files are named `NAME/NAME_0001.jpg`.
 ///
+/// `folds` says the fold of each person, as `kith::verification::pairs_file::parse_folds` reads it; without it, the
+/// groups of people that pairs connect are packed into ten.
+///
 /// # Errors
-/// When there are no pairs of one of the two kinds, or none of the photos is there.
-pub fn of_file(named: &[[PhotoName; 2]], photos: &[Sample], seed: u64) -> anyhow::Result<Pairs> {
+/// When there are no pairs of one of the two kinds, none of the photos is there, or a pair is in no fold or in two.
+pub fn of_file(
+    named: &[[PhotoName; 2]],
+    photos: &[Sample],
+    folds: Option<&HashMap<String, usize>>,
+    seed: u64,
+) -> anyhow::Result<Pairs> {
     let by_file: HashMap<&str, &Sample> = photos.iter().map(|photo| (photo.file.as_str(), photo)).collect();
     let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
     for name in named.iter().flatten() {
@@ -84,7 +92,10 @@ pub fn of_file(named: &[[PhotoName; 2]], photos: &[Sample], seed: u64) -> anyhow
             })
         })
         .collect();
-    let fold_of = disjoint_folds(&people, numbers.len());
+    let fold_of = match folds {
+        Some(folds) => stated_folds(named, &numbers, folds)?,
+        None => disjoint_folds(&people, numbers.len()),
+    };
     let mut without_face = 0;
     let pairs: Vec<Pair> = named
         .iter()
@@ -109,7 +120,8 @@ pub fn of_file(named: &[[PhotoName; 2]], photos: &[Sample], seed: u64) -> anyhow
         without_face < pairs.len(),
         "no pair of the pairs file has both photos in the folder; is it the folder with a folder for each person?"
     );
-    let mut measured = figures(&pairs, numbers.len(), FOLDS, true, &Compared::of(photos), seed)?;
+    let folds = fold_of.iter().max().map_or(0, |last| last + 1);
+    let mut measured = figures(&pairs, numbers.len(), folds, true, &Compared::of(photos), seed)?;
     measured.without_face = without_face;
     Ok(measured)
 }
@@ -252,6 +264,33 @@ fn histogram(similarities: &[f32]) -> Vec<usize> {
     counts
 }
 
+/// The fold of each person as a folds file has it.
+fn stated_folds(
+    named: &[[PhotoName; 2]],
+    numbers: &BTreeMap<&str, usize>,
+    folds: &HashMap<String, usize>,
+) -> anyhow::Result<Vec<usize>> {
+    let fold = |person: &str| {
+        let fold = folds.get(person).copied();
+        fold.ok_or_else(|| anyhow::anyhow!("{person} is in the pairs file and in no fold of the folds file"))
+    };
+    for [a, b] in named {
+        anyhow::ensure!(
+            fold(&a.person)? == fold(&b.person)?,
+            "{} and {} are a pair, but in two folds",
+            a.person,
+            b.person
+        );
+    }
+    let mut fold_of = vec![0; numbers.len()];
+    for (person, number) in numbers {
+        if let Some(place) = fold_of.get_mut(*number) {
+            *place = fold(person)?;
+        }
+    }
+    Ok(fold_of)
+}
+
 /// The fold of each person: groups of people that pairs connect stay together, and go, largest first, to the fold with
 /// the fewest pairs.
 fn disjoint_folds(pairs: &[[usize; 2]], people: usize) -> Vec<usize> {
@@ -301,18 +340,25 @@ mod tests {
             text += &format!("P{person}\t1\t2\nP{person}\t3\tP{}\t4\n", person ^ 1);
         }
         let named = kith::verification::pairs_file::parse(&text).unwrap();
-        let measured = of_file(&named, &photos, 1).unwrap();
+        let measured = of_file(&named, &photos, None, 1).unwrap();
         assert_eq!((measured.same, measured.different, measured.without_face), (8, 8, 0));
         assert!((measured.accuracy.value - 1.0).abs() < 1e-9, "{measured:?}");
+        // Stated folds: pairs are of an even person and the next one.
+        let folds: HashMap<String, usize> = (0..8).map(|person| (format!("P{person}"), person / 4)).collect();
+        assert_eq!(of_file(&named, &photos, Some(&folds), 1).unwrap().folds, 2);
+        let cut = HashMap::from_iter((0..8).map(|person| (format!("P{person}"), person % 2)));
+        let error = of_file(&named, &photos, Some(&cut), 1).unwrap_err().to_string();
+        assert!(error.contains("P0 and P1"), "{error}");
+        assert!(of_file(&named, &photos, Some(&HashMap::new()), 1).is_err());
         let missing: Vec<Sample> = photos
             .iter()
             .filter(|photo| !photo.file.ends_with("P0_0001.jpg"))
             .cloned()
             .collect();
-        let measured = of_file(&named, &missing, 1).unwrap();
+        let measured = of_file(&named, &missing, None, 1).unwrap();
         assert_eq!(measured.without_face, 1);
         assert!(measured.accuracy.value < 1.0);
-        assert!(of_file(&named, &[], 1).is_err());
+        assert!(of_file(&named, &[], None, 1).is_err());
     }
 
     #[test]

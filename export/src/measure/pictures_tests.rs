@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::super::closed_set::nearest_neighbour;
+use super::super::closed_set::{ClosedSet, nearest_neighbour};
 use super::super::example;
 use super::super::log::LogLine;
 use super::super::{About, FoldRun, LeftOutRun, Measurement, Sample};
@@ -81,6 +81,51 @@ fn curves_show_what_the_log_has() {
 }
 
 #[test]
+fn a_matrix_of_many_people_keeps_to_its_size() {
+    for count in [1_usize, 2, 24, 60] {
+        let people: Vec<String> = (0..count)
+            .map(|index| format!("somebody_with_a_name_{index}"))
+            .collect();
+        let answers = ClosedSet {
+            photos: count,
+            right: count,
+            accuracy_by_person: ALL_RIGHT,
+            accuracy_by_photo: ALL_RIGHT,
+            confusion: (0..count)
+                .map(|row| {
+                    (0..count)
+                        .map(|column| usize::from(row == column || row * 7 % count == column))
+                        .collect()
+                })
+                .collect(),
+            wrong: Vec::new(),
+        };
+        let svg = confusion::matrix("run", &people, &answers).unwrap();
+        let width: u32 = svg
+            .split("width=\"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!((600..1100).contains(&width), "{width}");
+        assert_eq!(svg.contains("somebody_with_a_name_0"), count <= 40);
+        if let Some(folder) = kept() {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join(format!("matrix-{count}.svg")), svg).unwrap();
+        }
+    }
+}
+
+const ALL_RIGHT: kith::verification::Estimate = kith::verification::Estimate {
+    value: 1.0,
+    low: 1.0,
+    high: 1.0,
+};
+
+#[test]
 fn the_map_names_everybody_it_can_and_counts_the_others() {
     let points: Vec<MapPoint> = (0..30_u8)
         .map(|index| MapPoint {
@@ -92,6 +137,10 @@ fn the_map_names_everybody_it_can_and_counts_the_others() {
     let people: Vec<String> = (0..30).map(|index| format!("p-{index}")).collect();
     let svg = embedding_map("t", &points, &people).unwrap();
     assert!(svg.contains("p-20") && !svg.contains("p-21") && svg.contains("9 more") && svg.contains("1 ringed"));
+    if let Some(folder) = kept() {
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("map-many.svg"), svg).unwrap();
+    }
 }
 
 /// Faces that `kith embed --json --largest FOLDER` wrote: person by folder, file below the set's folder.
@@ -120,7 +169,8 @@ fn embedded(file: &std::path::Path, first_person: usize) -> (Vec<Sample>, Vec<St
 }
 
 /// Measures and draws real faces: set KITH_EMBEDDED to a folder with `people.jsonl` and `strangers.jsonl`, as
-/// `kith embed --json --largest` writes them, and KITH_PICTURES to where the pictures should go.
+/// `kith embed --json --largest` writes them, and KITH_PICTURES to where the pictures should go; KITH_PAIRS to
+/// LFW's pairsDevTest.txt, where the strangers are its photos.
 #[test]
 fn real_faces_are_measured_and_drawn() {
     let (Some(embedded_at), Some(folder)) = (std::env::var_os("KITH_EMBEDDED").map(PathBuf::from), kept()) else {
@@ -176,10 +226,12 @@ fn real_faces_are_measured_and_drawn() {
         }
     }
     if let Some(pairs) = std::env::var_os("KITH_PAIRS") {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let folds = std::fs::read_to_string(root.join("tests/lfw-dev-folds.txt")).unwrap();
+        let folds = kith::verification::pairs_file::parse_folds(&folds).unwrap();
         let text = std::fs::read_to_string(pairs).unwrap();
-        measurement
-            .pairs_file(&kith::verification::pairs_file::parse(&text).unwrap(), &strangers)
-            .unwrap();
+        let pairs = kith::verification::pairs_file::parse(&text).unwrap();
+        measurement.pairs_file(&pairs, &strangers, Some(&folds)).unwrap();
     }
     let report = measurement.finish().unwrap();
     report.draw(&folder).unwrap();

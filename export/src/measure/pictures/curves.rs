@@ -34,7 +34,7 @@ pub fn training_curves(title: &str, log: &[LogLine]) -> anyhow::Result<String> {
     let rates: Vec<Series<'_>> = vec![("learning rate", 2, series(|line| line.learning_rate))];
     let panels: Vec<(&str, Vec<Series<'_>>, Kind)> = [
         ("loss", losses, Kind::Loss),
-        ("named or judged rightly", accuracies, Kind::Share),
+        ("accuracy", accuracies, Kind::Share),
         ("learning rate", rates, Kind::Rate),
     ]
     .into_iter()

@@ -50,7 +50,8 @@ pub(super) fn similarities(
             .configure_mesh()
             .x_desc("cosine similarity of two photos")
             .y_desc("share of pairs")
-            .x_label_formatter(&|value| format!("{value:.1}"))
+            // Adding a zero turns -0 into 0.
+            .x_label_formatter(&|value| format!("{:.1}", (value * 10.0).round() / 10.0 + 0.0))
             .y_label_formatter(&|share| percent(*share))
             .disable_x_mesh()
             .axis_style(SOFT)

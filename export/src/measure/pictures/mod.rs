@@ -71,7 +71,10 @@ pub(super) fn draw_report(report: &Report, folder: &Path) -> anyhow::Result<Vec<
         ("by head", &report.open_set_by_head),
     ]
     .into_iter()
-    .filter_map(|(name, open)| open.as_ref().map(|open| Line::new(name, &open.all.curve)))
+    .filter_map(|(name, open)| {
+        open.as_ref()
+            .map(|open| Line::new(name, &open.all.curve).of_photos(open.all.photos))
+    })
     .collect();
     if !open.is_empty() {
         pictures.push((

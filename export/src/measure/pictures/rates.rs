@@ -10,11 +10,31 @@ use crate::measure::rates::CurvePoint;
 pub(super) struct Line<'a> {
     name: &'a str,
     points: &'a [CurvePoint],
+    /// The lowest false rate that the data can tell, but for none at all.
+    rarest: f64,
 }
 
 impl<'a> Line<'a> {
     pub(super) fn new(name: &'a str, points: &'a [CurvePoint]) -> Self {
-        Self { name, points }
+        Self {
+            name,
+            points,
+            rarest: 0.0,
+        }
+    }
+
+    /// With strangers who come again in every run, less than one of their photos is nothing that could be seen.
+    #[expect(clippy::cast_precision_loss, reason = "a number of photos")]
+    pub(super) fn of_photos(self, photos: usize) -> Self {
+        let rarest = 1.0 / photos.max(1) as f64;
+        Self { rarest, ..self }
+    }
+
+    fn shown(&self) -> impl Iterator<Item = &'a CurvePoint> {
+        let rarest = self.rarest;
+        self.points
+            .iter()
+            .filter(move |point| point.false_rate == 0.0 || point.false_rate >= rarest)
     }
 }
 
@@ -44,7 +64,7 @@ pub(super) fn open_set(title: &str, lines: &[Line<'_>]) -> anyhow::Result<String
 
 /// False rate by its logarithm across, true rate up from the lowest that shows.
 fn picture(title: &str, below: &str, [across, up]: [&str; 2], lines: &[Line<'_>]) -> anyhow::Result<String> {
-    let points = || lines.iter().flat_map(|line| line.points);
+    let points = || lines.iter().flat_map(Line::shown);
     let rarest = points()
         .map(|point| point.false_rate)
         .filter(|rate| *rate > 0.0)
@@ -86,7 +106,7 @@ fn picture(title: &str, below: &str, [across, up]: [&str; 2], lines: &[Line<'_>]
             let ink = colour(index);
             // Without a stranger passing, the rate has no logarithm: its line begins at the left edge.
             let mut drawn: Vec<(f64, f64)> = Vec::new();
-            for point in line.points {
+            for point in line.shown() {
                 let next = (point.false_rate.max(left), point.true_rate);
                 // Between two points the rates jump, so the line is one of steps: first across, then up.
                 if let Some(&(_, before)) = drawn.last() {

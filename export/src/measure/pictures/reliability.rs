@@ -9,7 +9,7 @@ use crate::measure::reliability::Reliability;
 #[expect(clippy::cast_precision_loss, reason = "ten bins")]
 pub(super) fn diagram(title: &str, measured: &Reliability) -> anyhow::Result<String> {
     let below = format!(
-        "Expected calibration error {}; the numbers count answers",
+        "Expected calibration error {}; points at the mean probability, with the number of answers",
         percent(kith::verification::fit::to_places(measured.expected_error, 4))
     );
     drawn((680, 680), title, &below, |area| {
