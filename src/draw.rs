@@ -46,6 +46,12 @@ impl Pen {
         if has_glyphs { name } else { id }
     }
 
+    /// Writes a line whose letters are `height_px` high from its highest to its lowest, with its upper left corner at
+    /// `at`, in pixels.
+    pub fn write(&self, picture: &mut RgbImage, text: &str, at: (i32, i32), height_px: f32, ink: Rgb<u8>) {
+        draw_text_mut(picture, ink, at.0, at.1, PxScale::from(height_px), &self.font, text);
+    }
+
     /// Draws all marks, sized to the picture.
     pub fn draw(&self, picture: &mut RgbImage, marks: &[Mark<'_>]) {
         #[expect(clippy::cast_precision_loss, reason = "pixels of a picture")]

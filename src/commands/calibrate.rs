@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use ulid::Ulid;
@@ -24,6 +24,7 @@ use crate::networks::Networks;
 use crate::verification::calibration_error::{self, CalibrationError, Said};
 use crate::verification::fit::{self, to_places};
 use crate::verification::pairs::{self, Pair};
+use crate::verification::pairs_file::{self, PhotoName};
 use crate::verification::rates::AllPairs;
 use crate::verification::{Estimate, LabelledPhoto, similarity};
 
@@ -136,39 +137,35 @@ impl Lfw {
             .enumerate()
             .map(|(index, (path, _))| (path.as_path(), index))
             .collect();
-        let photo = |name: &str, number: &str| -> anyhow::Result<usize> {
-            let number: u32 = number
-                .parse()
-                .with_context(|| format!("{number:?} is no photo number"))?;
-            let path = images.join(name).join(format!("{name}_{number:04}.jpg"));
+        let photo = |named: &PhotoName| {
+            let path = images.join(named.file());
             index
                 .get(path.as_path())
                 .copied()
                 .with_context(|| format!("there is no {}", path.display()))
         };
-        let fold_of = read_folds(folds_file)?;
-        let pairs_file = folder.join("pairsDevTest.txt");
-        let text = fs::read_to_string(&pairs_file).with_context(|| pairs_file.display().to_string())?;
+        let shown = folds_file.display();
+        let text = fs::read_to_string(folds_file).with_context(|| shown.to_string())?;
+        let fold_of = pairs_file::parse_folds(&text).with_context(|| shown.to_string())?;
+        let pairs_path = folder.join("pairsDevTest.txt");
+        let text = fs::read_to_string(&pairs_path).with_context(|| pairs_path.display().to_string())?;
+        let named = pairs_file::parse(&text).with_context(|| pairs_path.display().to_string())?;
         let mut pairs = Vec::new();
-        for line in text.lines().skip(1).filter(|line| !line.trim().is_empty()) {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let (first, second) = match words[..] {
-                [name, a, b] => ((name, a), (name, b)),
-                [name_a, a, name_b, b] => ((name_a, a), (name_b, b)),
-                _ => bail!("{}: can't read the pair {line:?}", pairs_file.display()),
-            };
+        for [first, second] in &named {
             let fold = |name: &str| {
                 fold_of
                     .get(name)
                     .copied()
                     .with_context(|| format!("{name} is in no fold of {}", folds_file.display()))
             };
-            let of_first = fold(first.0)?;
+            let of_first = fold(&first.person)?;
             ensure!(
-                of_first == fold(second.0)?,
-                "the people of the pair {line:?} are in two folds"
+                of_first == fold(&second.person)?,
+                "{} and {} are a pair, but in two folds",
+                first.person,
+                second.person
             );
-            pairs.push(([photo(first.0, first.1)?, photo(second.0, second.1)?], of_first));
+            pairs.push(([photo(first)?, photo(second)?], of_first));
         }
         let folds = fold_of.values().max().map_or(0, |last| last + 1);
         Ok(Self {
@@ -178,25 +175,6 @@ impl Lfw {
             folds,
         })
     }
-}
-
-fn read_folds(file: &Path) -> anyhow::Result<HashMap<String, usize>> {
-    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    let mut fold_of = HashMap::new();
-    for (fold, line) in text
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
-        .enumerate()
-    {
-        for name in line.split_whitespace() {
-            ensure!(
-                fold_of.insert(name.to_string(), fold).is_none(),
-                "{name} is twice in {}",
-                file.display()
-            );
-        }
-    }
-    Ok(fold_of)
 }
 
 fn embed(networks: &mut Networks, set: &Lfw) -> anyhow::Result<Vec<LabelledPhoto>> {

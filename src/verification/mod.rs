@@ -1,6 +1,7 @@
 //! Measuring how well an embedder tells people apart, and fitting what identification needs from it.
 //!
 //! - [`pairs`]: accuracy on labelled pairs by folds of disjoint people, as Labeled Faces in the Wild does it
+//! - [`pairs_file`]: which photos a set of pairs compares
 //! - [`rates`]: true accept rate at a false accept rate, from all pairs of photos
 //! - [`fit`]: the likelihood ratio and the threshold that the catalogue carries
 //! - [`calibration_error`]: how true the resulting confidences are
@@ -8,6 +9,7 @@
 pub mod calibration_error;
 pub mod fit;
 pub mod pairs;
+pub mod pairs_file;
 pub mod rates;
 
 use rand::rngs::StdRng;
@@ -44,7 +46,7 @@ pub struct Estimate {
 }
 
 /// Evaluates `statistic` with everybody counted once, then on `resamples` draws of as many people with replacement;
-/// it gets how often each person was drawn.
+/// it gets how often each person was drawn. A draw for which it is NaN (nobody drawn who counts) is left out.
 pub fn bootstrap_by_person(
     people: usize,
     resamples: usize,
@@ -61,6 +63,7 @@ pub fn bootstrap_by_person(
             }
             statistic(&drawn)
         })
+        .filter(|value: &f64| !value.is_nan())
         .collect();
     values.sort_by(f64::total_cmp);
     let at = |per_mille: usize| values.get(values.len() * per_mille / 1000).copied().unwrap_or(value);

@@ -26,6 +26,11 @@ impl AllPairs {
                 }
             }
         }
+        Self::from_similarities(same, different, people)
+    }
+
+    /// Pairs that were compared elsewhere, each with whose they are: indices below `people`.
+    pub fn from_similarities(mut same: Vec<(f32, u32)>, mut different: Vec<(f32, [u32; 2])>, people: usize) -> Self {
         same.sort_by(|a, b| b.0.total_cmp(&a.0));
         different.sort_by(|a, b| b.0.total_cmp(&a.0));
         Self {
@@ -45,6 +50,9 @@ impl AllPairs {
     pub fn true_accept_rate_at(&self, false_accept_rate: f64, resamples: usize, seed: u64) -> Estimate {
         bootstrap_by_person(self.people, resamples, seed, |drawn| {
             let threshold = self.threshold_drawn(false_accept_rate, drawn);
+            if threshold.is_nan() {
+                return f64::NAN;
+            }
             let weight = |pair: &&(f32, u32)| f64::from(drawn[pair.1 as usize]);
             let total: f64 = self.same.iter().map(|pair| weight(&pair)).sum();
             let accepted: f64 = self
@@ -57,9 +65,13 @@ impl AllPairs {
         })
     }
 
+    /// NaN when one person alone was drawn, so that no pair of two people says anything.
     fn threshold_drawn(&self, false_accept_rate: f64, drawn: &[u32]) -> f32 {
         let weight = |people: &[u32; 2]| f64::from(drawn[people[0] as usize]) * f64::from(drawn[people[1] as usize]);
         let total: f64 = self.different.iter().map(|(_, people)| weight(people)).sum();
+        if total == 0.0 {
+            return f32::NAN;
+        }
         let mut accepted = 0.0;
         for (similarity, people) in &self.different {
             accepted += weight(people);
@@ -85,5 +97,14 @@ mod tests {
         // 1 % of 1000 pairs may pass: those above 989/2000.
         assert!((pairs.threshold_at(0.01) - 989.0 / 2000.0).abs() < 1e-6);
         assert!((pairs.true_accept_rate_at(0.01, 0, 1).value - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_draw_of_one_person_alone_counts_for_nothing() {
+        // Of two people every second draw is one of them twice; without pairs of two people all would be accepted.
+        let different = (0..100_u16).map(|i| (f32::from(i) / 100.0, [0, 1])).collect();
+        let pairs = AllPairs::from_similarities(vec![(0.5, 0), (0.4, 1)], different, 2);
+        let rate = pairs.true_accept_rate_at(0.01, 100, 1);
+        assert!(rate.value == 0.0 && rate.high == 0.0, "{rate:?}");
     }
 }
