@@ -195,8 +195,9 @@ impl Embedder {
     }
 }
 
-/// Splits a crop into planes and brings its values to what the network takes.
-fn normalise(crop: &RgbImage, input: &Input, planes: &mut [f32]) {
+/// Splits a crop into planes and brings its values to what the network takes: `(value - mean) * scale`. `planes` has room
+/// for three times as many values as the crop has pixels. Training and serving both go this way.
+pub fn normalise(crop: &RgbImage, input: &Input, planes: &mut [f32]) {
     let pixels = crop.as_raw().as_chunks::<3>().0;
     for (channel, plane) in planes.chunks_exact_mut(pixels.len()).enumerate() {
         for (value, pixel) in plane.iter_mut().zip(pixels) {

@@ -16,3 +16,4 @@ pub mod onnx;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod weights;
+pub mod whole_file;

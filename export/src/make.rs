@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::nets::Network;
-use crate::weights::{Weights, legacy_torch, tflite};
+use crate::weights::{Weights, legacy_torch, openface, safetensors, tflite};
 
 /// Bytes of a weight file, at most. The largest of those that are known here has 15 million.
 const MAX_WEIGHT_FILE_BYTES: u64 = 1 << 30;
@@ -36,16 +36,37 @@ pub struct Made {
 /// # Errors
 /// When the file can't be read, or does not hold exactly the weights of `network`. Names the file.
 pub fn make(network: Network, weight_file: &Path, source: Source<'_>) -> anyhow::Result<Made> {
-    let shown = weight_file.display();
-    let length = std::fs::metadata(weight_file)
+    let file = read_weight_file(weight_file)?;
+    from_bytes(network, &file, source).with_context(|| format!("can't use {}", weight_file.display()))
+}
+
+/// Reads a weight file's bytes.
+///
+/// # Errors
+/// When it can't be read or is far too large; names it.
+pub fn read_weight_file(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let shown = path.display();
+    let length = std::fs::metadata(path)
         .with_context(|| format!("can't read {shown}"))?
         .len();
     ensure!(
         length <= MAX_WEIGHT_FILE_BYTES,
         "{shown} has {length} bytes; no weight file is larger than 1 GiB"
     );
-    let file = std::fs::read(weight_file).with_context(|| format!("can't read {shown}"))?;
-    from_bytes(network, &file, source).with_context(|| format!("can't use {shown}"))
+    std::fs::read(path).with_context(|| format!("can't read {shown}"))
+}
+
+/// The weights in a file of any format that is read for `network`. They may still not fit it.
+///
+/// # Errors
+/// When the file is in none of these formats.
+pub fn weights_of(network: Network, file: &[u8]) -> anyhow::Result<Weights> {
+    Ok(match network {
+        _ if safetensors::is_safetensors(file) => safetensors::read(file)?.weights,
+        Network::MtcnnPnet | Network::MtcnnRnet | Network::MtcnnOnet => legacy_torch::read(file)?,
+        Network::Nn4Small2 => openface::import(file)?,
+        Network::MobileFaceNet => tflite::import(&tflite::Model::read(file)?, &network.graph())?,
+    })
 }
 
 /// Makes the network from the bytes of a weight file.
@@ -54,10 +75,7 @@ pub fn make(network: Network, weight_file: &Path, source: Source<'_>) -> anyhow:
 /// When they don't hold exactly the weights of `network`.
 pub fn from_bytes(network: Network, file: &[u8], source: Source<'_>) -> anyhow::Result<Made> {
     let graph = network.graph();
-    let weights: Weights = match network {
-        Network::MtcnnPnet | Network::MtcnnRnet | Network::MtcnnOnet => legacy_torch::read(file)?,
-        Network::MobileFaceNet => tflite::import(&tflite::Model::read(file)?, &graph)?,
-    };
+    let weights = weights_of(network, file)?;
     let weights_sha256 = sha256(file);
     let mut metadata = vec![("source", source.package.to_owned())];
     if !source.licence.is_empty() {
@@ -65,8 +83,9 @@ pub fn from_bytes(network: Network, file: &[u8], source: Source<'_>) -> anyhow::
     }
     metadata.push(("weights_sha256", weights_sha256.clone()));
     metadata.push(("channels", "rgb".to_owned()));
-    metadata.push(("mean", "127.5".to_owned()));
-    metadata.push(("scale", "0.0078125".to_owned()));
+    let (mean, scale) = network.mean_and_scale();
+    metadata.push(("mean", mean.to_string()));
+    metadata.push(("scale", scale.to_string()));
     if network == Network::MobileFaceNet {
         metadata.push(("alignment", "five-point-112-v1".to_owned()));
     }

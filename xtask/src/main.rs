@@ -10,6 +10,7 @@ mod models;
 mod progress;
 mod setup;
 mod test;
+mod trainer;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,7 @@ enum Command {
     Test(test::Args),
     /// Make the networks' ONNX files from the packages that their weights come in
     Models,
+    Trainer(trainer::Args),
     Bench(bench::Args),
     /// Fit the thresholds and calibration in onnx/models.toml on the development photos (KITH_DATA)
     Calibrate,
@@ -55,6 +57,7 @@ fn run(command: &Command) -> Result<ExitCode> {
             models::make(&checkout, &Setup::new(&checkout)?)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Trainer(args) => trainer::run(args, &checkout),
         Command::Bench(args) => bench::run(args, &checkout).map(|()| ExitCode::SUCCESS),
         Command::Calibrate => calibrate::run(&checkout).map(|()| ExitCode::SUCCESS),
     }

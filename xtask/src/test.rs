@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// Do this step only (may be given more than once)
     #[arg(long, value_name = "STEP")]
     only: Vec<Step>,
+    /// The trainer too: sets up libtorch (500 MB), and lints and tests what needs it
+    #[arg(long)]
+    trainer: bool,
     /// Leave this step out (may be given more than once)
     #[arg(long, value_name = "STEP", conflicts_with = "only")]
     skip: Vec<Step>,
@@ -46,6 +49,8 @@ enum Step {
     Doc,
     /// Unit, integration and end-to-end tests
     Tests,
+    /// Lints and tests of the trainer; only with --trainer
+    Trainer,
 }
 
 /// How a step that did not fail ended.
@@ -68,7 +73,7 @@ pub(crate) fn run(args: &Args, checkout: &Checkout) -> Result<ExitCode> {
     let mut failed = None;
     for step in Step::value_variants() {
         let wanted = if args.only.is_empty() {
-            !args.skip.contains(step)
+            !args.skip.contains(step) && (args.trainer || !matches!(step, Step::Trainer))
         } else {
             args.only.contains(step)
         };
@@ -140,6 +145,20 @@ impl Step {
                 set_up(checkout, setup)?;
                 let mut nextest = nextest(checkout, setup)?;
                 checkout::run(in_test_environment(&mut nextest, checkout)?.args(["run", "--workspace"]))?;
+            }
+            Self::Trainer => {
+                set_up(checkout, setup)?;
+                let libtorch = setup.libtorch()?;
+                let of_trainer = ["--package", "kith-export", "--features", "train"];
+                let mut clippy = checkout.cargo();
+                clippy
+                    .arg("clippy")
+                    .args(of_trainer)
+                    .args(["--all-targets", "--", "-D", "warnings"]);
+                checkout::run(libtorch.tell(&mut clippy))?;
+                let mut nextest = nextest(checkout, setup)?;
+                in_test_environment(&mut nextest, checkout)?.arg("run").args(of_trainer);
+                checkout::run(libtorch.tell(&mut nextest))?;
             }
         }
         Ok(Outcome::Passed)

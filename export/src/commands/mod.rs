@@ -3,9 +3,12 @@
 #[cfg(feature = "train")]
 pub mod align;
 #[cfg(feature = "train")]
+pub mod distil;
+#[cfg(feature = "train")]
 pub mod runtime;
+#[cfg(feature = "train")]
+pub mod training;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -14,6 +17,7 @@ use clap::{Parser, Subcommand};
 use crate::catalogue::Catalogue;
 use crate::make::{Made, Source, make};
 use crate::nets::Network;
+use crate::whole_file::write_whole;
 
 /// Reads trained weights and writes Kith's networks as ONNX.
 #[derive(Debug, Parser)]
@@ -34,6 +38,9 @@ pub enum Command {
     /// Find, align and cut out the faces of photos
     #[cfg(feature = "train")]
     Align(align::Args),
+    /// Teach a network another one's embedding, on faces without names
+    #[cfg(feature = "train")]
+    Distil(distil::Args),
 }
 
 /// Arguments of `models`.
@@ -60,9 +67,11 @@ pub struct Models {
 /// Arguments of `import`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  kith-export import --net mtcnn-pnet --weights pnet.pt --out mtcnn-pnet.onnx\n\n\
+    after_help = "Examples:\n  kith-export import --net mtcnn-pnet --weights pnet.pt --out mtcnn-pnet.onnx\n  \
+    kith-export import --net nn4-small2 --weights openface.pth --out openface.onnx\n\n\
     The MTCNN networks are read from torch's legacy format, with facenet-pytorch's names;\n\
-    MobileFaceNet from TensorFlow Lite."
+    MobileFaceNet from TensorFlow Lite; NN4.small2 from torch's legacy format, with OpenFace's names;\n\
+    and each of them from a checkpoint of the trainer (safetensors)."
 )]
 pub struct Import {
     /// Which network the weights are of
@@ -123,6 +132,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Import(args) => import(args),
         #[cfg(feature = "train")]
         Command::Align(args) => align::run(args),
+        #[cfg(feature = "train")]
+        Command::Distil(args) => distil::run(args),
     }
 }
 
@@ -181,6 +192,8 @@ fn write_and_report(path: &Path, made: &Made) -> anyhow::Result<()> {
     println!("{}  {} bytes  sha256 {}", path.display(), made.onnx.len(), made.sha256);
     Ok(())
 }
+<<<<<<< HEAD
+=======
 
 /// Writes a file so that it is either the old one or the whole new one, whatever happens in between.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
@@ -203,3 +216,4 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     };
     write().with_context(|| format!("can't write {}", path.display()))
 }
+>>>>>>> data

@@ -7,6 +7,7 @@
 //! ```
 
 mod align;
+pub mod augment;
 mod folder;
 mod phash;
 mod photos;

@@ -4,13 +4,13 @@
 //! those that it reads: [`crate::onnx`] writes ONNX. Operations say what is meant (`PRelu`), not how some runtime
 //! computes it best; that is the backend's business.
 
-/// A value of the graph: the input image, or what a node gives.
+/// A value of the graph: the input, or what a node gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Value(pub(crate) usize);
 
 impl Value {
-    /// The input image, `[N, channels, height, width]`.
-    pub const IMAGE: Self = Self(0);
+    /// What the network takes, see [`Input`].
+    pub const INPUT: Self = Self(0);
 
     /// What the node at `index` of [`Graph::nodes`] gives.
     pub fn of_node(index: usize) -> Self {
@@ -59,6 +59,31 @@ impl Conv {
     }
 }
 
+/// A pool that takes the largest value of each square window. Padding is no value, so it is never the largest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxPool {
+    /// Side of the window in pixels.
+    pub kernel: usize,
+    /// Step of the window in pixels.
+    pub stride: usize,
+    /// Pixels of padding on each side.
+    pub pad: usize,
+    /// Whether a window that reaches over the lower or right edge counts (`ceil_mode`), as Caffe has it.
+    pub ceil: bool,
+}
+
+impl MaxPool {
+    /// As Caffe has it, where MTCNN comes from: no padding, windows over the edge count.
+    pub fn caffe(kernel: usize, stride: usize) -> Self {
+        Self {
+            kernel,
+            stride,
+            pad: 0,
+            ceil: true,
+        }
+    }
+}
+
 /// In which order a `[N, channels, height, width]` value is laid out flat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlattenOrder {
@@ -69,7 +94,7 @@ pub enum FlattenOrder {
 }
 
 /// An operation. `[N, …]` throughout: the batch is free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Op {
     /// Convolution; weights `weight` and `bias`.
     Conv(Conv),
@@ -78,13 +103,58 @@ pub enum Op {
         /// Channels, axis 1.
         channels: usize,
     },
-    /// The largest value of each square window, no padding. A window that reaches over the edge counts
-    /// (`ceil_mode`), as Caffe has it, where MTCNN comes from.
-    MaxPoolCeil {
+    /// `max(x, 0)`
+    Relu,
+    /// Each channel (axis 1 of `[N, channels, height, width]`) moved and scaled to mean `bias` and standard deviation
+    /// `weight`: `weight * (x - mean) / sqrt(variance + epsilon) + bias`. In use, mean and variance are the weights
+    /// `running_mean` and `running_var`. In training they are those of the batch (variance divided by the number of
+    /// values), and the running ones follow them: `running = 0.9 * running + 0.1 * batch`, for the variance with the
+    /// batch's divided by one less, as torch does it (Ioffe and Szegedy 2015, arXiv 1502.03167).
+    BatchNorm {
+        /// Channels, axis 1.
+        channels: usize,
+        /// Added to the variance.
+        epsilon: f32,
+    },
+    /// Local response normalisation across channels (Krizhevsky et al. 2012, section 3.3), as torch's
+    /// `CrossMapLRN2d` has it: `x / (bias + alpha / size * sum)^beta`, where `sum` is that of the squares of the
+    /// `size` channels around it, itself in the middle, as far as there are such channels. Has no weights.
+    LocalResponseNorm {
+        /// Channels summed over; odd.
+        size: usize,
+        /// Factor of the mean square.
+        alpha: f32,
+        /// The power.
+        beta: f32,
+        /// Added to the mean square; torch calls it `k`.
+        bias: f32,
+    },
+    /// The largest value of each square window.
+    MaxPool(MaxPool),
+    /// The mean of each square window, no padding; windows that reach over the edge don't count.
+    AvgPool {
         /// Side of the window in pixels.
         kernel: usize,
         /// Step of the window in pixels.
         stride: usize,
+    },
+    /// The root of the sum of squares of each square window, no padding; windows that reach over the edge don't count.
+    /// The same as `sqrt(mean of squares * kernel * kernel)`. Its slope at a window of nothing but zeros is infinite,
+    /// which is usual behind a [`Self::Relu`]: whoever trains it takes it for zero there.
+    L2Pool {
+        /// Side of the window in pixels.
+        kernel: usize,
+        /// Step of the window in pixels.
+        stride: usize,
+    },
+    /// Zeros around an image.
+    Pad(Pads),
+    /// Values one after the other along axis 1; any number of them, alike in all other axes.
+    Concat,
+    /// `[N, values]` to unit length: `x / sqrt(sum of squares + epsilon)`.
+    L2Normalise {
+        /// Added to the sum of squares, so that zeros stay zeros.
+        epsilon: f32,
     },
     /// Fully connected; weight `[outputs, inputs]`, bias `[outputs]`.
     Linear {
@@ -111,9 +181,39 @@ pub enum Op {
     Add,
 }
 
+/// A tensor that an operation brings along.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Weight {
+    /// What to append to the node's name, behind a dot.
+    pub suffix: &'static str,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// How training changes it.
+    pub kind: WeightKind,
+}
+
+/// How training changes a weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WeightKind {
+    /// By its gradient.
+    Learned,
+    /// Not by a gradient: it follows the statistics of the batches. Any value is possible.
+    RunningMean,
+    /// The same; 0 or more.
+    RunningVariance,
+}
+
 impl Op {
-    /// The weights that the operation needs: what to append to the node's name, and the shape.
-    pub fn weights(&self) -> Vec<(&'static str, Vec<usize>)> {
+    /// The weights that the operation needs.
+    pub fn weights(&self) -> Vec<Weight> {
+        let weight = |kind| {
+            move |suffix, shape: &[usize]| Weight {
+                suffix,
+                shape: shape.to_vec(),
+                kind,
+            }
+        };
+        let learned = weight(WeightKind::Learned);
         match *self {
             Self::Conv(Conv {
                 inputs,
@@ -121,25 +221,39 @@ impl Op {
                 kernel,
                 groups,
                 ..
-            }) => {
-                vec![
-                    ("weight", vec![outputs, inputs / groups, kernel, kernel]),
-                    ("bias", vec![outputs]),
-                ]
+            }) => vec![
+                learned("weight", &[outputs, inputs / groups, kernel, kernel]),
+                learned("bias", &[outputs]),
+            ],
+            Self::Linear { inputs, outputs } => {
+                vec![learned("weight", &[outputs, inputs]), learned("bias", &[outputs])]
             }
-            Self::Linear { inputs, outputs } => vec![("weight", vec![outputs, inputs]), ("bias", vec![outputs])],
-            Self::PRelu { channels } => vec![("weight", vec![channels])],
-            Self::MaxPoolCeil { .. } | Self::LogOdds | Self::Flatten { .. } | Self::Add => {
-                vec![]
-            }
+            Self::PRelu { channels } => vec![learned("weight", &[channels])],
+            Self::BatchNorm { channels, .. } => vec![
+                learned("weight", &[channels]),
+                learned("bias", &[channels]),
+                weight(WeightKind::RunningMean)("running_mean", &[channels]),
+                weight(WeightKind::RunningVariance)("running_var", &[channels]),
+            ],
+            Self::Relu
+            | Self::LocalResponseNorm { .. }
+            | Self::MaxPool(_)
+            | Self::AvgPool { .. }
+            | Self::L2Pool { .. }
+            | Self::Pad(_)
+            | Self::Concat
+            | Self::L2Normalise { .. }
+            | Self::LogOdds
+            | Self::Flatten { .. }
+            | Self::Add => vec![],
         }
     }
 }
 
 /// A named operation and what it reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// Unique in the graph; its weights are called `NAME.weight` and `NAME.bias`.
+    /// Unique in the graph; its weights are called `NAME.weight`, `NAME.bias` and so on ([`Op::weights`]).
     pub name: String,
     /// What it does.
     pub op: Op,
@@ -147,13 +261,49 @@ pub struct Node {
     pub inputs: Vec<Value>,
 }
 
-/// What the network takes: one RGB image tensor called `image`, `[N, 3, height, width]`, normalised by the caller.
+/// The one tensor that a network takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Input {
-    /// Height in pixels; `None`: any.
-    pub height: Option<usize>,
-    /// Width in pixels; `None`: any.
-    pub width: Option<usize>,
+pub enum Input {
+    /// An RGB image called `image`, `[N, 3, height, width]`, normalised by the caller.
+    Image {
+        /// Height in pixels; `None`: any.
+        height: Option<usize>,
+        /// Width in pixels; `None`: any.
+        width: Option<usize>,
+    },
+    /// Numbers in a row, `[N, values]`.
+    Vector {
+        /// What it is called.
+        name: &'static str,
+        /// How many there are.
+        values: usize,
+    },
+}
+
+impl Input {
+    /// A square image of `side` pixels.
+    pub fn square(side: usize) -> Self {
+        Self::Image {
+            height: Some(side),
+            width: Some(side),
+        }
+    }
+
+    /// What the tensor is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image { .. } => "image",
+            Self::Vector { name, .. } => name,
+        }
+    }
+
+    /// Its axes behind the batch; `None`: any length.
+    pub fn axes(self) -> Vec<Option<usize>> {
+        match self {
+            Self::Image { height, width } => vec![Some(3), height, width],
+            Self::Vector { values, .. } => vec![Some(values)],
+        }
+    }
 }
 
 /// A named output.
@@ -168,7 +318,7 @@ pub struct Output {
 }
 
 /// A network.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Graph {
     /// Such as `mtcnn-pnet`.
     pub name: &'static str,
@@ -213,13 +363,11 @@ impl Graph {
         });
     }
 
-    /// All weights that the network needs, by name, with their shapes.
-    pub fn weights(&self) -> impl Iterator<Item = (String, Vec<usize>)> + '_ {
+    /// All weights that the network needs, by name.
+    pub fn weights(&self) -> impl Iterator<Item = (String, Weight)> + '_ {
         self.nodes.iter().flat_map(|node| {
-            node.op
-                .weights()
-                .into_iter()
-                .map(|(suffix, shape)| (format!("{}.{suffix}", node.name), shape))
+            let weights = node.op.weights().into_iter();
+            weights.map(|weight| (format!("{}.{}", node.name, weight.suffix), weight))
         })
     }
 }

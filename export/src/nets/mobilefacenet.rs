@@ -13,17 +13,14 @@ pub(super) fn graph() -> Graph {
     let mut g = Graph::new(
         "mobilefacenet",
         "MobileFaceNet (Chen et al. 2018, arXiv 1804.07573): embeds an aligned face",
-        Input {
-            height: Some(112),
-            width: Some(112),
-        },
+        Input::square(112),
     );
     let stem = Conv {
         stride: 2,
         pads: SAME_STRIDE_2,
         ..Conv::plain(3, 64, 3)
     };
-    let x = conv_prelu(&mut g, "stem", stem, Value::IMAGE);
+    let x = conv_prelu(&mut g, "stem", stem, Value::INPUT);
     let x = conv_prelu(&mut g, "stem_depthwise", depthwise(64, 1), x);
     let mut x = g.node("stem_project", Op::Conv(Conv::plain(64, 64, 1)), &[x]);
 

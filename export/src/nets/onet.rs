@@ -1,6 +1,6 @@
 //! O-Net, the third network of MTCNN (Zhang et al. 2016, arXiv 1604.02878), layers named as in facenet-pytorch.
 
-use super::graph::{Conv, FlattenOrder, Graph, Input, Op, Value};
+use super::graph::{Conv, FlattenOrder, Graph, Input, MaxPool, Op, Value};
 
 /// Looks at candidates of 48x48 pixels and gives for each the log odds that it is a face `[N, 1]`, how to move its
 /// edges, in box sides `[N, 4]`, and five landmarks, in box sides from the upper left corner
@@ -9,20 +9,17 @@ pub(super) fn graph() -> Graph {
     let mut g = Graph::new(
         "mtcnn-onet",
         "O-Net, the third network of MTCNN (Zhang et al. 2016, arXiv 1604.02878): faces and their landmarks",
-        Input {
-            height: Some(48),
-            width: Some(48),
-        },
+        Input::square(48),
     );
-    let x = g.node("conv1", Op::Conv(Conv::plain(3, 32, 3)), &[Value::IMAGE]);
+    let x = g.node("conv1", Op::Conv(Conv::plain(3, 32, 3)), &[Value::INPUT]);
     let x = g.node("prelu1", Op::PRelu { channels: 32 }, &[x]);
-    let x = g.node("pool1", Op::MaxPoolCeil { kernel: 3, stride: 2 }, &[x]);
+    let x = g.node("pool1", Op::MaxPool(MaxPool::caffe(3, 2)), &[x]);
     let x = g.node("conv2", Op::Conv(Conv::plain(32, 64, 3)), &[x]);
     let x = g.node("prelu2", Op::PRelu { channels: 64 }, &[x]);
-    let x = g.node("pool2", Op::MaxPoolCeil { kernel: 3, stride: 2 }, &[x]);
+    let x = g.node("pool2", Op::MaxPool(MaxPool::caffe(3, 2)), &[x]);
     let x = g.node("conv3", Op::Conv(Conv::plain(64, 64, 3)), &[x]);
     let x = g.node("prelu3", Op::PRelu { channels: 64 }, &[x]);
-    let x = g.node("pool3", Op::MaxPoolCeil { kernel: 2, stride: 2 }, &[x]);
+    let x = g.node("pool3", Op::MaxPool(MaxPool::caffe(2, 2)), &[x]);
     let x = g.node("conv4", Op::Conv(Conv::plain(64, 128, 2)), &[x]);
     let x = g.node("prelu4", Op::PRelu { channels: 128 }, &[x]);
     let flat = Op::Flatten {

@@ -1,14 +1,15 @@
 //! The backend that writes a network as ONNX: opset 17 and IR version 8, which ONNX Runtime accepts from 1.14 on.
 //! The same weights give the same bytes on every run and every machine.
 
+mod compound;
 mod equal_forms;
 mod plan;
 pub mod proto;
 
-use plan::{Convolution, Does, IMAGE, Plan, Step};
+use plan::{BatchNorm, Convolution, Does, Plan, Step};
 use prost::Message;
 
-use crate::nets::graph::Graph;
+use crate::nets::graph::{Graph, Input, MaxPool};
 use crate::weights::{FitError, Weights, check_fit};
 
 /// ONNX's operator set.
@@ -18,8 +19,7 @@ const IR_VERSION: i64 = 8;
 
 /// Writes a network with its weights. `metadata` becomes the model's properties, in the given order.
 ///
-/// Input `image`, `f32 [N, 3, height, width]`, RGB, normalised by the caller; outputs as the description names them.
-/// Results equal the description's within float rounding.
+/// Inputs and outputs as the description names them, `f32`, the batch free. Results equal the description's within float rounding.
 ///
 /// # Errors
 /// When the weights are not exactly those that the network needs.
@@ -47,19 +47,18 @@ fn model(graph: &Graph, plan: Plan, metadata: &[(&str, String)]) -> proto::Model
     for step in plan.steps {
         write_step(&mut body, step);
     }
-    let mut image = vec![Axis::Named("N"), Axis::Fixed(3)];
-    image.push(graph.input.height.map_or(Axis::Named("height"), Axis::Fixed));
-    image.push(graph.input.width.map_or(Axis::Named("width"), Axis::Fixed));
-    body.input.push(value_info(IMAGE, &image));
+    let axis = |length: Option<usize>, name| length.map_or(Axis::Named(name), Axis::Fixed);
+    let input = match graph.input {
+        Input::Image { height, width } => vec![Axis::Fixed(3), axis(height, "height"), axis(width, "width")],
+        Input::Vector { values, .. } => vec![Axis::Fixed(values)],
+    };
+    body.input.push(value_info(graph.input.name(), input));
     for output in &graph.outputs {
         // An axis that depends on the picture's size has no name that could be shared with another value's.
         let names = ["", "rows", "columns"];
         let axes = output.axes.iter().enumerate();
-        let axes = axes.map(|(axis, length)| length.map_or(Axis::Named(names[axis.min(2)]), Axis::Fixed));
-        body.output.push(value_info(
-            output.name,
-            &[Axis::Named("N")].into_iter().chain(axes).collect::<Vec<_>>(),
-        ));
+        let axes = axes.map(|(place, &length)| axis(length, names[place.min(2)]));
+        body.output.push(value_info(output.name, axes.collect()));
     }
     proto::Model {
         ir_version: IR_VERSION,
@@ -132,11 +131,77 @@ fn write_step(
             constant("factors", floats(&per_channel(factors.len(), axes), &factors));
             "Mul"
         }
-        Does::MaxPoolCeil { kernel, stride } => {
+        Does::BatchNorm(BatchNorm {
+            weight,
+            bias,
+            mean,
+            variance,
+            epsilon,
+        }) => {
+            attributes.push(proto::Attribute::float("epsilon", epsilon));
+            for (suffix, values) in [
+                ("weight", weight),
+                ("bias", bias),
+                ("mean", mean),
+                ("variance", variance),
+            ] {
+                constant(suffix, floats(&[values.len()], &values));
+            }
+            "BatchNormalization"
+        }
+        // ONNX divides alpha by the size too, and its window is the same.
+        Does::LocalResponseNorm {
+            size,
+            alpha,
+            beta,
+            bias,
+        } => {
+            attributes.push(proto::Attribute::float("alpha", alpha));
+            attributes.push(proto::Attribute::float("beta", beta));
+            attributes.push(proto::Attribute::float("bias", bias));
+            attributes.push(proto::Attribute::int("size", int(size)));
+            "LRN"
+        }
+        Does::MaxPool(MaxPool {
+            kernel,
+            stride,
+            pad,
+            ceil,
+        }) => {
             attributes.push(proto::Attribute::ints("kernel_shape", &[int(kernel); 2]));
             attributes.push(proto::Attribute::ints("strides", &[int(stride); 2]));
-            attributes.push(proto::Attribute::int("ceil_mode", 1));
+            if pad > 0 {
+                attributes.push(proto::Attribute::ints("pads", &[int(pad); 4]));
+            }
+            if ceil {
+                attributes.push(proto::Attribute::int("ceil_mode", 1));
+            }
             "MaxPool"
+        }
+        Does::AvgPool { kernel, stride } => {
+            attributes.push(proto::Attribute::ints("kernel_shape", &[int(kernel); 2]));
+            attributes.push(proto::Attribute::ints("strides", &[int(stride); 2]));
+            "AveragePool"
+        }
+        Does::ChannelsAsDepth => {
+            constant("axis", ints(&[1]));
+            "Unsqueeze"
+        }
+        Does::MeanOverDepth { size } => {
+            let reach = int(size / 2);
+            attributes.push(proto::Attribute::ints("kernel_shape", &[int(size), 1, 1]));
+            attributes.push(proto::Attribute::ints("pads", &[reach, 0, 0, reach, 0, 0]));
+            attributes.push(proto::Attribute::int("count_include_pad", 1));
+            "AveragePool"
+        }
+        Does::DepthAsChannels => {
+            constant("axis", ints(&[1]));
+            "Squeeze"
+        }
+        Does::Pad(pads) => {
+            let [before, after] = [int(pads.before), int(pads.after)];
+            constant("pads", ints(&[0, 0, before, before, 0, 0, after, after]));
+            "Pad"
         }
         Does::Channels { start, end } => {
             constant("start", ints(&[int(start)]));
@@ -167,6 +232,17 @@ fn write_step(
             "Concat"
         }
         Does::Add => "Add",
+        Does::Times => "Mul",
+        Does::Over => "Div",
+        Does::Plus(number) => {
+            constant("number", floats(&[1], &[number]));
+            "Add"
+        }
+        Does::Root => "Sqrt",
+        Does::SumOfChannels => {
+            constant("axis", ints(&[1]));
+            "ReduceSum"
+        }
         Does::Relu => "Relu",
         Does::Max => "Max",
     };
@@ -185,11 +261,13 @@ enum Axis {
     Named(&'static str),
 }
 
-fn value_info(name: &str, axes: &[Axis]) -> proto::ValueInfo {
-    let dim = axes.iter().map(|axis| proto::Dimension {
+/// A value of these axes behind the batch.
+fn value_info(name: &str, axes: Vec<Axis>) -> proto::ValueInfo {
+    let dim = [Axis::Named("N")].into_iter().chain(axes);
+    let dim = dim.map(|axis| proto::Dimension {
         value: Some(match axis {
-            Axis::Fixed(length) => proto::DimensionValue::Fixed(int(*length)),
-            Axis::Named(name) => proto::DimensionValue::Named((*name).to_owned()),
+            Axis::Fixed(length) => proto::DimensionValue::Fixed(int(length)),
+            Axis::Named(name) => proto::DimensionValue::Named(name.to_owned()),
         }),
     });
     let tensor_type = proto::TensorType {

@@ -1,11 +1,9 @@
 //! What the ONNX file will compute, step by step, with the weights in place. It starts as the network's description,
 //! word for word; [`super::equal_forms`] then rewrites it into forms that ONNX Runtime computes faster.
 
-use crate::nets::graph::{Conv, FlattenOrder, Graph, Op, Pads, Value};
+use super::compound;
+use crate::nets::graph::{Conv, FlattenOrder, Graph, MaxPool, Op, Pads, Value};
 use crate::weights::{Tensor, Weights};
-
-/// The name of the input.
-pub(super) const IMAGE: &str = "image";
 
 /// The steps in order, each after those that it reads.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,8 +30,21 @@ pub(super) enum Does {
     Linear { weight: Tensor, bias: Vec<f32> },
     /// As [`Op::PRelu`]; `axes` of the value, batch included.
     PRelu { slope: Vec<f32>, axes: usize },
-    /// As [`Op::MaxPoolCeil`].
-    MaxPoolCeil { kernel: usize, stride: usize },
+    /// As [`Op::BatchNorm`].
+    BatchNorm(BatchNorm),
+    /// As [`Op::LocalResponseNorm`].
+    LocalResponseNorm {
+        size: usize,
+        alpha: f32,
+        beta: f32,
+        bias: f32,
+    },
+    /// As [`Op::MaxPool`].
+    MaxPool(MaxPool),
+    /// As [`Op::AvgPool`].
+    AvgPool { kernel: usize, stride: usize },
+    /// As [`Op::Pad`].
+    Pad(Pads),
     /// Channels `start..end` of axis 1.
     Channels { start: usize, end: usize },
     /// As [`Op::Flatten`].
@@ -45,7 +56,24 @@ pub(super) enum Does {
     },
     /// The sum of two values.
     Add,
-    /// Each channel times a number; `axes` of the value, batch included.
+    /// The product of two values.
+    Times,
+    /// The first value divided by the second.
+    Over,
+    /// The value and a number.
+    Plus(f32),
+    /// The square root.
+    Root,
+    /// `[N, channels, height, width]` to `[N, 1, channels, height, width]`, so that a pool can go over channels.
+    ChannelsAsDepth,
+    /// Of `[N, 1, depth, height, width]`, the mean of `size` values around each along the depth, itself in the middle;
+    /// `size` is odd, and what isn't there counts as zero.
+    MeanOverDepth { size: usize },
+    /// The way back from [`Self::ChannelsAsDepth`].
+    DepthAsChannels,
+    /// The sum over axis 1, which stays with length 1.
+    SumOfChannels,
+    /// Each channel times a number, or all times one; `axes` of the value, batch included.
     Scale { factors: Vec<f32>, axes: usize },
     /// `max(x, 0)`
     Relu,
@@ -67,23 +95,35 @@ pub(super) struct Convolution {
     pub(super) groups: usize,
 }
 
+/// A batch norm in use and its weights, each `[channels]`.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct BatchNorm {
+    pub(super) weight: Vec<f32>,
+    pub(super) bias: Vec<f32>,
+    pub(super) mean: Vec<f32>,
+    pub(super) variance: Vec<f32>,
+    pub(super) epsilon: f32,
+}
+
 impl Plan {
     /// The description as it stands. `weights` have passed [`crate::weights::check_fit`].
     pub(super) fn of(graph: &Graph, weights: &Weights) -> Self {
         let name_of = |value: Value| {
             let output = graph.outputs.iter().find(|output| output.value == value);
             match value.0.checked_sub(1) {
-                None => IMAGE.to_owned(),
+                None => graph.input.name().to_owned(),
                 Some(node) => output.map_or_else(|| graph.nodes[node].name.clone(), |output| output.name.to_owned()),
             }
         };
-        let mut axes_of = vec![4];
+        let mut axes_of = vec![graph.input.axes().len() + 1];
         let mut steps = Vec::new();
         for (index, node) in graph.nodes.iter().enumerate() {
             let input_axes = node.inputs.first().map_or(0, |value| axes_of[value.0]);
             let flattens = matches!(node.op, Op::Flatten { .. });
             axes_of.push(if flattens { 2 } else { input_axes });
             let weight = |suffix: &str| weights[&format!("{}.{suffix}", node.name)].clone();
+            let inputs: Vec<String> = node.inputs.iter().copied().map(name_of).collect();
+            let output = name_of(Value::of_node(index));
             let does = match node.op {
                 Op::Conv(Conv {
                     stride, pads, groups, ..
@@ -102,7 +142,37 @@ impl Plan {
                     slope: weight("weight").values,
                     axes: input_axes,
                 },
-                Op::MaxPoolCeil { kernel, stride } => Does::MaxPoolCeil { kernel, stride },
+                Op::Relu => Does::Relu,
+                Op::BatchNorm { epsilon, .. } => Does::BatchNorm(BatchNorm {
+                    weight: weight("weight").values,
+                    bias: weight("bias").values,
+                    mean: weight("running_mean").values,
+                    variance: weight("running_var").values,
+                    epsilon,
+                }),
+                Op::LocalResponseNorm {
+                    size,
+                    alpha,
+                    beta,
+                    bias,
+                } => Does::LocalResponseNorm {
+                    size,
+                    alpha,
+                    beta,
+                    bias,
+                },
+                Op::MaxPool(pool) => Does::MaxPool(pool),
+                Op::AvgPool { kernel, stride } => Does::AvgPool { kernel, stride },
+                Op::L2Pool { kernel, stride } => {
+                    steps.extend(compound::l2_pool(output, inputs, kernel, stride));
+                    continue;
+                }
+                Op::Pad(pads) => Does::Pad(pads),
+                Op::Concat => Does::Concat,
+                Op::L2Normalise { epsilon } => {
+                    steps.extend(compound::l2_normalise(output, inputs, epsilon));
+                    continue;
+                }
                 Op::LogOdds => second_minus_first(input_axes),
                 Op::Flatten {
                     order,
@@ -117,12 +187,7 @@ impl Plan {
                 },
                 Op::Add => Does::Add,
             };
-            let inputs = node.inputs.iter().copied().map(name_of).collect();
-            steps.push(Step {
-                output: name_of(Value::of_node(index)),
-                does,
-                inputs,
-            });
+            steps.push(Step { output, does, inputs });
         }
         Self {
             steps,
@@ -130,7 +195,7 @@ impl Plan {
         }
     }
 
-    /// The place of the step that gives `value`; `None` for the image.
+    /// The place of the step that gives `value`; `None` for the input.
     pub(super) fn producer(&self, value: &str) -> Option<usize> {
         self.steps.iter().position(|step| step.output == value)
     }

@@ -75,6 +75,8 @@ pub struct Node {
 pub struct Attribute {
     #[prost(string, tag = "1")]
     pub name: String,
+    #[prost(float, tag = "2")]
+    pub f: f32,
     #[prost(int64, tag = "3")]
     pub i: i64,
     #[prost(int64, repeated, packed = "false", tag = "8")]
@@ -84,13 +86,23 @@ pub struct Attribute {
 }
 
 impl Attribute {
+    /// A number.
+    pub fn float(name: &str, value: f32) -> Self {
+        Self {
+            name: name.to_owned(),
+            f: value,
+            r#type: 1,
+            ..Self::default()
+        }
+    }
+
     /// A whole number.
     pub fn int(name: &str, value: i64) -> Self {
         Self {
             name: name.to_owned(),
             i: value,
-            ints: Vec::new(),
             r#type: 2,
+            ..Self::default()
         }
     }
 
@@ -98,9 +110,9 @@ impl Attribute {
     pub fn ints(name: &str, values: &[i64]) -> Self {
         Self {
             name: name.to_owned(),
-            i: 0,
             ints: values.to_vec(),
             r#type: 7,
+            ..Self::default()
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Trained weights by name, and the readers of the files that they come in. None of them needs libtorch.
 
 pub mod legacy_torch;
+pub mod openface;
 mod pickle;
+pub mod safetensors;
 pub mod tflite;
 
 use std::collections::BTreeMap;
 
-use crate::nets::graph::Graph;
+use crate::nets::graph::{Graph, Weight, WeightKind};
 
 /// A dense float tensor, last axis fastest.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,15 +63,22 @@ pub enum FitError {
         /// The tensor.
         name: String,
     },
+    /// A variance below zero.
+    #[error("{name:?} holds a variance below zero; the weight file is damaged")]
+    NegativeVariance {
+        /// The tensor.
+        name: String,
+    },
 }
 
-/// Checks that `weights` are exactly those that `graph` asks for, each of the right shape and finite.
+/// Checks that `weights` are exactly those that `graph` asks for, each of the right shape and finite, variances not
+/// below zero.
 ///
 /// # Errors
-/// Names the first tensor that is missing, too much, of another shape or not finite.
+/// Names the first tensor that is missing, too much, of another shape or of impossible values.
 pub fn check_fit(graph: &Graph, weights: &Weights) -> Result<(), FitError> {
-    let wanted: BTreeMap<String, Vec<usize>> = graph.weights().collect();
-    for (name, shape) in &wanted {
+    let wanted: BTreeMap<String, Weight> = graph.weights().collect();
+    for (name, Weight { shape, kind, .. }) in &wanted {
         let Some(tensor) = weights.get(name) else {
             return Err(FitError::Missing {
                 network: graph.name.to_owned(),
@@ -87,6 +96,9 @@ pub fn check_fit(graph: &Graph, weights: &Weights) -> Result<(), FitError> {
         }
         if tensor.values.iter().any(|value| !value.is_finite()) {
             return Err(FitError::NotFinite { name: name.clone() });
+        }
+        if *kind == WeightKind::RunningVariance && tensor.values.iter().any(|&value| value < 0.0) {
+            return Err(FitError::NegativeVariance { name: name.clone() });
         }
     }
     match weights.keys().find(|name| !wanted.contains_key(*name)) {

@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use kith_export::onnx::proto;
+use prost::Message as _;
+
 use crate::packages;
 
 fn kith_export(arguments: &[&str], folder: &Path) -> Output {
@@ -106,6 +109,48 @@ fn import_says_which_file_it_can_not_use_and_why() {
     check("broken.pt", "mtcnn-pnet", &["can't use broken.pt", "magic number"]);
     check("broken.pt", "mobilefacenet", &["can't use broken.pt", "TFL3"]);
     check("absent.pt", "mtcnn-rnet", &["can't read absent.pt", "No such file"]);
+}
+
+#[test]
+fn import_makes_nn4_small2_of_openface_weights_and_of_no_others() {
+    let Some(file) = packages::data_file("reference/nn4-small2/openface-random.pth") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("openface.pth"), &file).unwrap();
+    std::fs::write(folder.path().join("cut.pth"), &file[..file.len() - 1]).unwrap();
+    let import = |net: &str, weights: &str| {
+        let arguments = ["import", "--net", net, "--weights", weights, "--out", "made.onnx"];
+        kith_export(&arguments, folder.path())
+    };
+    let said = stderr(&import("nn4-small2", "cut.pth"));
+    assert!(
+        said.contains("can't use cut.pth") && said.contains("it ends in the middle of storage"),
+        "{said}"
+    );
+    let said = stderr(&import("mtcnn-pnet", "openface.pth"));
+    assert!(said.contains("is this a weight file of mtcnn-pnet?"), "{said}");
+    if let Some(packages) = packages::folder() {
+        let pnet = packages.join("facenet-pytorch/pnet.pt");
+        let said = stderr(&import("nn4-small2", pnet.to_str().unwrap()));
+        assert!(
+            said.contains("pnet.pt") && said.contains("is this a weight file of nn4-small2?"),
+            "{said}"
+        );
+    }
+    assert_eq!(names(folder.path()), ["cut.pth", "openface.pth"], "nothing was written");
+
+    let output = import("nn4-small2", "openface.pth");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let model = proto::Model::decode(std::fs::read(folder.path().join("made.onnx")).unwrap().as_slice()).unwrap();
+    let property = |key: &str| {
+        let entry = model.metadata_props.iter().find(|entry| entry.key == key);
+        entry.map(|entry| entry.value.as_str())
+    };
+    assert_eq!(property("source"), Some("openface.pth"));
+    assert_eq!((property("mean"), property("channels")), (Some("0"), Some("rgb")));
+    assert_eq!(property("scale").unwrap().parse(), Ok(1.0_f64 / 255.0));
+    assert_eq!(property("alignment"), None, "whoever aligns the faces has to say how");
 }
 
 #[test]

@@ -7,6 +7,10 @@
 
 mod commands;
 mod legacy_torch;
+mod nn4_small2;
 mod onnx;
+mod operations;
 mod packages;
+mod running;
+mod safetensors;
 mod tflite;

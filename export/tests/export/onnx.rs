@@ -1,39 +1,19 @@
 //! The ONNX that is written: well formed, the same every time, and equal to the description when it runs.
 
 use std::collections::HashSet;
-use std::sync::OnceLock;
 
-use kith_export::nets::Network;
-use kith_export::nets::graph::Graph;
+use kith_export::nets::graph::{Graph, Input, Weight, WeightKind};
+use kith_export::nets::{Network, head};
 use kith_export::onnx::{proto, write, write_as_described};
 use kith_export::weights::{FitError, Tensor, Weights};
-use ort::session::Session;
 use prost::Message;
 
-use crate::packages;
-
-/// Numbers that look random and are the same everywhere, -1 to 1 (splitmix64).
-struct Numbers(u64);
-
-impl Numbers {
-    #[expect(clippy::cast_precision_loss, reason = "24 bits fit f32")]
-    fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-
-    fn take(&mut self, count: usize) -> Vec<f32> {
-        (0..count).map(|_| self.next()).collect()
-    }
-}
+use crate::running::{Numbers, run, session};
 
 /// Weights of a sensible size for each layer, and slopes from -1.5 to 1.5.
-fn weights(graph: &Graph) -> Weights {
+pub(crate) fn weights(graph: &Graph) -> Weights {
     let mut numbers = Numbers(7);
-    let tensors = graph.weights().map(|(name, shape)| {
+    let tensors = graph.weights().map(|(name, Weight { shape, kind, .. })| {
         let inputs: usize = shape.iter().skip(1).product();
         #[expect(clippy::cast_precision_loss, reason = "a few thousand inputs")]
         let scale = if name.contains("prelu") {
@@ -41,37 +21,15 @@ fn weights(graph: &Graph) -> Weights {
         } else {
             (3.0 / inputs as f32).sqrt()
         };
-        let values = numbers
-            .take(shape.iter().product())
-            .iter()
-            .map(|value| value * scale)
-            .collect();
+        let values = numbers.take(shape.iter().product());
+        let values = values.iter().map(|value| match kind {
+            WeightKind::RunningVariance => value.abs() + 0.1,
+            WeightKind::Learned | WeightKind::RunningMean => value * scale,
+        });
+        let values = values.collect();
         (name, Tensor { shape, values })
     });
     tensors.collect()
-}
-
-fn session(onnx: &[u8]) -> Option<Session> {
-    static ENVIRONMENT: OnceLock<Option<ort::environment::Environment>> = OnceLock::new();
-    let load = || {
-        Some(
-            ort::init_from(packages::runtime_library()?)
-                .unwrap()
-                .with_telemetry(false)
-                .build()
-                .unwrap(),
-        )
-    };
-    let environment = ENVIRONMENT.get_or_init(load).as_ref()?;
-    let builder = Session::builder(environment).unwrap();
-    Some(builder.with_intra_threads(1).unwrap().commit_from_memory(onnx).unwrap())
-}
-
-fn run(session: &mut Session, output: &str, shape: [usize; 4], image: &[f32]) -> (Vec<i64>, Vec<f32>) {
-    let image = ort::value::TensorRef::from_array_view((shape, image)).unwrap();
-    let outputs = session.run(ort::inputs!["image" => image]).unwrap();
-    let (shape, values) = outputs[output].try_extract_tensor::<f32>().unwrap();
-    (shape.to_vec(), values.to_vec())
 }
 
 /// With weights that meet every case of the rewritings: slopes below 0, up to 1 and over 1.
@@ -85,16 +43,14 @@ fn equal_forms_give_what_the_description_says() {
         };
         let mut plain = session(&write_as_described(&graph, &weights).unwrap()).unwrap();
         for (batch, height, width) in [(1, 12, 13), (3, 47, 31)] {
-            let shape = [
-                batch,
-                3,
-                graph.input.height.unwrap_or(height),
-                graph.input.width.unwrap_or(width),
-            ];
+            let Input::Image { height: h, width: w } = graph.input else {
+                panic!("{} takes no image", graph.name)
+            };
+            let shape = [batch, 3, h.unwrap_or(height), w.unwrap_or(width)];
             let image = Numbers(batch as u64).take(shape.iter().product());
             for output in &graph.outputs {
-                let (shape_fast, values_fast) = run(&mut fast, output.name, shape, &image);
-                let (shape_plain, values_plain) = run(&mut plain, output.name, shape, &image);
+                let (shape_fast, values_fast) = run(&mut fast, "image", output.name, &shape, &image);
+                let (shape_plain, values_plain) = run(&mut plain, "image", output.name, &shape, &image);
                 assert_eq!(shape_fast, shape_plain, "{} {}", graph.name, output.name);
                 let size = values_plain.iter().fold(1e-3_f32, |size, value| size.max(value.abs()));
                 let apart = values_fast
@@ -122,14 +78,19 @@ fn equal_forms_give_what_the_description_says() {
     }
 }
 
+/// Every description there is.
+fn graphs() -> Vec<Graph> {
+    let networks = Network::ALL.into_iter().map(Network::graph);
+    networks.chain([head(192, 5)]).collect()
+}
+
 #[test]
 fn the_same_weights_give_the_same_bytes() {
-    for network in Network::ALL {
-        let graph = network.graph();
+    for (graph, again) in graphs().into_iter().zip(graphs()) {
         let metadata = [("source", "a test".to_owned())];
         let once = write(&graph, &weights(&graph), &metadata).unwrap();
         assert!(
-            once == write(&network.graph(), &weights(&graph), &metadata).unwrap(),
+            once == write(&again, &weights(&again), &metadata).unwrap(),
             "{}",
             graph.name
         );
@@ -138,8 +99,7 @@ fn the_same_weights_give_the_same_bytes() {
 
 #[test]
 fn files_are_well_formed() {
-    for network in Network::ALL {
-        let graph = network.graph();
+    for graph in graphs() {
         let bytes = write(&graph, &weights(&graph), &[("source", "a test".to_owned())]).unwrap();
         let model = proto::Model::decode(bytes.as_slice()).unwrap();
         assert!((8..=9).contains(&model.ir_version));
@@ -148,7 +108,7 @@ fn files_are_well_formed() {
         assert_eq!(model.metadata_props[0].key, "source");
         assert!(!model.doc_string.is_empty());
         let body = model.graph.unwrap();
-        let mut known: HashSet<&str> = HashSet::from(["image"]);
+        let mut known: HashSet<&str> = HashSet::from([graph.input.name()]);
         for constant in &body.initializer {
             let count: i64 = constant.dims.iter().product();
             let bytes_each = if constant.data_type == proto::FLOAT { 4 } else { 8 };
@@ -180,7 +140,13 @@ fn files_are_well_formed() {
                 node.name
             );
             assert!(known.insert(&node.output[0]), "{} is there twice", node.name);
-            assert_ne!(node.op_type, "PRelu", "the slow form is left in {}", graph.name);
+            let slow = ["PRelu", "BatchNormalization", "LRN"];
+            assert!(
+                !slow.contains(&node.op_type.as_str()),
+                "{} is left in {}",
+                node.op_type,
+                graph.name
+            );
         }
         assert!(constants > 0 && body.output.iter().all(|output| known.contains(output.name.as_str())));
         for value in body.input.iter().chain(&body.output) {
@@ -231,5 +197,13 @@ fn weights_that_do_not_fit_are_refused() {
     check(
         &|w| w.get_mut("prelu1.weight").unwrap().values[3] = f32::NAN,
         "infinite or not a number",
+    );
+    let graph = Network::Nn4Small2.graph();
+    let mut weights = weights(&graph);
+    weights.get_mut("layer2.running_var").unwrap().values[3] = -1.0;
+    let error = write(&graph, &weights, &[]).unwrap_err().to_string();
+    assert!(
+        error.starts_with("\"layer2.running_var\" holds a variance below zero"),
+        "{error}"
     );
 }

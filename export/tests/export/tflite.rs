@@ -127,7 +127,7 @@ fn small_network() -> Graph {
     let mut g = Graph::new(
         "small",
         "A network for tests",
-        Input {
+        Input::Image {
             height: Some(1),
             width: Some(1),
         },
@@ -138,7 +138,7 @@ fn small_network() -> Graph {
             pads: Pads::default(),
             ..Conv::plain(3, 2, 1)
         }),
-        &[Value::IMAGE],
+        &[Value::INPUT],
     );
     let x = g.node("prelu", Op::PRelu { channels: 2 }, &[x]);
     let order = FlattenOrder::ChannelHeightWidth;

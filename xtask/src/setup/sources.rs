@@ -28,6 +28,8 @@ pub(crate) enum Role {
     Setuptools,
     /// npm, where there is none.
     Npm,
+    /// libtorch, for the trainer.
+    Libtorch,
 }
 
 /// The client that fetches a package.

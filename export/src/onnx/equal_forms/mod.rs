@@ -2,8 +2,9 @@
 //! What each gained, measured, is in `docs/design/networks.md`.
 
 mod prelu;
+mod response_norm;
 
-use super::plan::{Convolution, Does, Plan, Step};
+use super::plan::{BatchNorm, Convolution, Does, Plan, Step};
 use crate::nets::graph::FlattenOrder;
 use crate::weights::Tensor;
 
@@ -14,6 +15,7 @@ const MOST_HEAD_OUTPUTS: usize = 16;
 pub(super) fn apply(plan: &mut Plan) {
     // The order matters: heads have to be single numbers before they are merged, and a PReLU that can move behind
     // its pool has to do so before it is taken apart.
+    while batch_norm_in_the_weights(plan).is_some() {}
     while log_odds_in_the_weights(plan).is_some() {}
     while flatten_as_it_lies(plan).is_some() {}
     while merge_in_a_row(plan).is_some() {}
@@ -22,6 +24,53 @@ pub(super) fn apply(plan: &mut Plan) {
     while prelu::fill_blocks(plan).is_some() {}
     while prelu::flip_steep(plan).is_some() {}
     while prelu::in_plain_operations(plan).is_some() {}
+    while response_norm::in_plain_operations(plan).is_some() {}
+}
+
+/// A batch norm in use only scales and moves each channel, which the convolution before it can do as well.
+fn batch_norm_in_the_weights(plan: &mut Plan) -> Option<()> {
+    let (conv, norm, folded) = plan.steps.iter().enumerate().find_map(|(norm, step)| {
+        let Does::BatchNorm(BatchNorm {
+            weight,
+            bias,
+            mean,
+            variance,
+            epsilon,
+        }) = &step.does
+        else {
+            return None;
+        };
+        let conv = plan.producer(step.inputs.first()?)?;
+        plan.only_reader(conv)?;
+        let Does::Conv(old) = &plan.steps[conv].does else {
+            return None;
+        };
+        let deviation = variance
+            .iter()
+            .map(|&variance| (f64::from(variance) + f64::from(*epsilon)).sqrt());
+        let factors: Vec<f64> = weight
+            .iter()
+            .zip(deviation)
+            .map(|(&weight, deviation)| f64::from(weight) / deviation)
+            .collect();
+        let moved = factors.iter().enumerate().map(|(channel, factor)| {
+            let old = f64::from(old.bias_of(channel));
+            round((old - f64::from(mean[channel])) * factor + f64::from(bias[channel]))
+        });
+        let factors = factors.iter().map(|&factor| round(factor)).enumerate();
+        let folded = Convolution {
+            bias: Some(moved.collect()),
+            ..old.with_outputs(factors)
+        };
+        Some((conv, norm, folded))
+    })?;
+    let step = Step {
+        output: plan.steps[norm].output.clone(),
+        does: Does::Conv(folded),
+        inputs: plan.steps[conv].inputs.clone(),
+    };
+    plan.replace(&[conv, norm], vec![step]);
+    Some(())
 }
 
 /// Log odds, the difference of two outputs, can be taken in the weights that make them: one output instead of two.

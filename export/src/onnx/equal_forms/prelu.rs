@@ -30,7 +30,7 @@ pub(super) fn behind_pool(plan: &mut Plan) -> Option<()> {
         let fits = (slope.len() + falling).div_ceil(BLOCK) == slope.len().div_ceil(BLOCK)
             && plan.only_reader(conv) == Some(prelu)
             && matches!(&plan.steps[conv].does, Does::Conv(conv) if conv.groups == 1)
-            && matches!(plan.steps[pool].does, Does::MaxPoolCeil { .. })
+            && matches!(plan.steps[pool].does, Does::MaxPool(_))
             && plan
                 .readers(&plan.steps[pool].output)
                 .iter()
@@ -113,7 +113,7 @@ pub(super) fn fill_blocks(plan: &mut Plan) -> Option<()> {
         let is_prelu = matches!(plan.steps[prelu].does, Does::PRelu { .. });
         let pool = plan
             .only_reader(prelu)
-            .filter(|&at| matches!(plan.steps[at].does, Does::MaxPoolCeil { .. }));
+            .filter(|&at| matches!(plan.steps[at].does, Does::MaxPool(_)));
         let end = pool.unwrap_or(prelu);
         let outputs = convolution.weight.shape[0];
         // Below a whole block there would be more padding than it is worth.

@@ -36,7 +36,7 @@ pub fn import(model: &Model<'_>, graph: &Graph) -> Result<Weights, MappingError>
         what,
     };
     match model.inputs.as_slice() {
-        &[Some(image)] => walk.tensor_of.insert(Value::IMAGE, image),
+        &[Some(image)] => walk.tensor_of.insert(Value::INPUT, image),
         _ => return Err(fail(0, "image", "the file does not take exactly one input".to_owned())),
     };
     for (index, node) in graph.nodes.iter().enumerate() {

@@ -1,0 +1,236 @@
+//! A linear head: multinomial logistic regression on what a frozen network gives, with its probabilities made true and a
+//! limit below which it says unknown.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tch::{Kind, TchError, Tensor};
+
+use super::adam::Adam;
+use crate::measure::log::LogLine;
+use crate::weights::{self, Weights};
+
+/// Where the spread of an input value counts as none, so that it is not blown up.
+const LEAST_SPREAD: f64 = 1e-6;
+
+/// How a head is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeadCourse {
+    /// Steps over all samples at once.
+    pub steps: usize,
+    /// Highest learning rate; it falls to zero along half a cosine.
+    pub learning_rate: f64,
+    /// Weight of the squared length of the weights, per sample, in units of standardised inputs. Keeps a head of few
+    /// photos from being sure of itself.
+    pub ridge: f64,
+    /// Whether a class counts the same however many photos it has.
+    pub class_weights: bool,
+}
+
+impl Default for HeadCourse {
+    fn default() -> Self {
+        Self {
+            steps: 300,
+            learning_rate: 0.05,
+            ridge: 1e-3,
+            class_weights: true,
+        }
+    }
+}
+
+/// A trained head: `logits = weight * input + bias`, divided by the temperature.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Head {
+    /// One row for each class.
+    pub weight: Vec<Vec<f32>>,
+    /// One for each class.
+    pub bias: Vec<f32>,
+}
+
+impl Head {
+    /// The logits of each class for an input, before the temperature.
+    pub fn logits(&self, input: &[f32]) -> Vec<f32> {
+        let dot = |row: &[f32]| {
+            row.iter()
+                .zip(input)
+                .map(|(w, x)| f64::from(*w) * f64::from(*x))
+                .sum::<f64>()
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "a logit")]
+        self.weight
+            .iter()
+            .zip(&self.bias)
+            .map(|(row, bias)| (dot(row) + f64::from(*bias)) as f32)
+            .collect()
+    }
+
+    /// The weights for [`crate::nets::head`], whose logits are those of [`Self::logits`] divided by `temperature`.
+    #[expect(clippy::cast_possible_truncation, reason = "weights")]
+    pub fn weights(&self, temperature: f64) -> Weights {
+        let cooled = |value: &f32| (f64::from(*value) / temperature) as f32;
+        let shape = vec![self.weight.len(), self.weight.first().map_or(0, Vec::len)];
+        BTreeMap::from([
+            (
+                "linear.weight".to_owned(),
+                weights::Tensor {
+                    shape,
+                    values: self.weight.iter().flatten().map(cooled).collect(),
+                },
+            ),
+            (
+                "linear.bias".to_owned(),
+                weights::Tensor {
+                    shape: vec![self.bias.len()],
+                    values: self.bias.iter().map(cooled).collect(),
+                },
+            ),
+        ])
+    }
+}
+
+/// Trains a head on `inputs`, all of one length, whose classes are `classes`, `0..class_count`, each there at least
+/// once. `each_step` is told how it goes. The same inputs give the same head.
+///
+/// # Errors
+/// When there is nothing to tell apart, or libtorch fails.
+pub fn train(
+    inputs: &[&[f32]],
+    classes: &[usize],
+    class_count: usize,
+    course: &HeadCourse,
+    mut each_step: impl FnMut(LogLine),
+) -> anyhow::Result<Head> {
+    let values = inputs.first().map_or(0, |input| input.len());
+    anyhow::ensure!(
+        class_count > 1 && values > 0 && inputs.len() == classes.len(),
+        "a head needs the photos of at least two people to tell apart"
+    );
+    let mut photos = vec![0_usize; class_count];
+    for class in classes {
+        *photos
+            .get_mut(*class)
+            .ok_or_else(|| anyhow::anyhow!("class {class} is not among the {class_count}"))? += 1;
+    }
+    anyhow::ensure!(
+        photos.iter().all(|&count| count > 0),
+        "somebody among the {class_count} people has no photo to learn from"
+    );
+    let flat: Vec<f32> = inputs.iter().flat_map(|input| input.iter().copied()).collect();
+    let shape = [i64::try_from(inputs.len())?, i64::try_from(values)?];
+    let raw = Tensor::f_from_slice(&flat)?.f_reshape(shape)?;
+    let mean = raw.f_mean_dim([0i64].as_slice(), true, Kind::Float)?;
+    let spread = raw
+        .f_std_dim([0i64].as_slice(), false, true)?
+        .f_clamp_min(LEAST_SPREAD)?;
+    let input = (raw - &mean) / &spread;
+    let target: Vec<i64> = classes.iter().map(|class| i64::try_from(*class).unwrap_or(0)).collect();
+    let target = Tensor::f_from_slice(&target)?;
+    let class_weight: Vec<f32> = photos
+        .iter()
+        .map(|&count| {
+            let even = classes.len() as f32 / (class_count * count) as f32;
+            if course.class_weights { even } else { 1.0 }
+        })
+        .collect();
+    let class_weight = Tensor::f_from_slice(&class_weight)?;
+    let weight = Tensor::f_zeros([i64::try_from(class_count)?, shape[1]], (Kind::Float, tch::Device::Cpu))?
+        .f_set_requires_grad(true)?;
+    let bias =
+        Tensor::f_zeros([i64::try_from(class_count)?], (Kind::Float, tch::Device::Cpu))?.f_set_requires_grad(true)?;
+    let mut adam = Adam::new(0.0);
+    for step in 0..course.steps {
+        let logits = input.f_linear(&weight, Some(&bias))?;
+        let fit = logits.f_cross_entropy_loss(&target, Some(&class_weight), tch::Reduction::Mean, -100, 0.0)?;
+        let loss = &fit + weight.f_square()?.f_sum(Kind::Float)? * course.ridge;
+        loss.f_backward()?;
+        let learning_rate =
+            course.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * step as f64 / course.steps as f64).cos());
+        adam.step([("bias", &bias), ("weight", &weight)].into_iter(), learning_rate)?;
+        let right = logits
+            .f_argmax(1, false)?
+            .f_eq_tensor(&target)?
+            .f_to_kind(Kind::Float)?;
+        each_step(LogLine {
+            epoch: u32::try_from(step + 1)?,
+            loss: fit.double_value(&[]),
+            accuracy: Some(right.f_mean(Kind::Float)?.double_value(&[])),
+            learning_rate: Some(learning_rate),
+            ..LogLine::default()
+        });
+    }
+    unstandardised(&weight, &bias, &mean, &spread).map_err(Into::into)
+}
+
+/// The head for inputs as they come: the standardisation goes into weights and bias.
+fn unstandardised(weight: &Tensor, bias: &Tensor, mean: &Tensor, spread: &Tensor) -> Result<Head, TchError> {
+    tch::no_grad(|| {
+        let weight = weight.f_div(spread)?;
+        let bias = bias
+            - weight
+                .f_mul(mean)?
+                .f_sum_dim_intlist([1i64].as_slice(), false, Kind::Float)?;
+        Ok(Head {
+            weight: super::samples::rows_of(&weight)?,
+            bias: Vec::<f32>::try_from(bias)?,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three clusters in the plane, far from the origin and of different spread.
+    fn clusters() -> (Vec<[f32; 2]>, Vec<usize>) {
+        let centres = [[10.0_f32, 0.1], [11.0, 0.1], [10.5, 0.3]];
+        (0..60)
+            .map(|i| {
+                let (class, turn) = (i % 3, i as f32);
+                let [x, y] = centres[class];
+                ([x + 0.2 * turn.sin(), y + 0.03 * (1.7 * turn).cos()], class)
+            })
+            .unzip()
+    }
+
+    #[test]
+    fn clusters_are_told_apart_and_the_answer_does_not_change() {
+        let (points, classes) = clusters();
+        let inputs: Vec<&[f32]> = points.iter().map(|point| point.as_slice()).collect();
+        let mut log = Vec::new();
+        let head = train(&inputs, &classes, 3, &HeadCourse::default(), |line| log.push(line)).unwrap();
+        let right = inputs.iter().zip(&classes).filter(|(input, class)| {
+            let logits = head.logits(input);
+            logits.iter().all(|logit| *logit <= logits[**class])
+        });
+        assert_eq!(right.count(), 60);
+        assert!(log.last().unwrap().loss < 0.5 * log[0].loss);
+        assert_eq!(
+            head,
+            train(&inputs, &classes, 3, &HeadCourse::default(), |_| ()).unwrap()
+        );
+    }
+
+    #[test]
+    fn the_temperature_divides_the_logits() {
+        let head = Head {
+            weight: vec![vec![1.0, 2.0], vec![-1.0, 0.5]],
+            bias: vec![0.25, -4.0],
+        };
+        let weights = head.weights(2.0);
+        assert_eq!(weights["linear.weight"].values, [0.5, 1.0, -0.5, 0.25]);
+        assert_eq!(weights["linear.bias"].values, [0.125, -2.0]);
+        assert_eq!(weights["linear.weight"].shape, [2, 2]);
+    }
+
+    #[test]
+    fn one_class_or_an_empty_one_is_refused() {
+        let inputs: [&[f32]; 2] = [&[1.0], &[2.0]];
+        let refused = |classes: &[usize], count| {
+            train(&inputs, classes, count, &HeadCourse::default(), |_| ())
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(refused(&[0, 0], 1).contains("two people"));
+        assert!(refused(&[0, 1], 3).contains("no photo"));
+    }
+}
