@@ -145,10 +145,9 @@ fn measure(networks: &mut Networks, picture: &RgbImage) -> anyhow::Result<Option
     let Some(face) = most_prominent(&faces, picture.width(), picture.height()) else {
         return Ok(None);
     };
-    let Some(aligned) = networks.embedder.align(picture, &face.landmarks) else {
+    let Some((quality, aligned)) = Quality::with_aligned(picture, &face, networks.embedder.alignment()) else {
         return Ok(None);
     };
-    let quality = Quality::of(&aligned, &face);
     Ok(networks
         .embedder
         .embed(&[aligned])?

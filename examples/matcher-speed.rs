@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use kith::embed::Embedding;
 use kith::gallery::{Name, Person, Vectors};
-use kith::identify::{GalleryMatcher, Identifier};
+use kith::identify::GalleryMatcher;
 use kith::model::{Calibration, Thresholds};
 use ulid::Ulid;
 

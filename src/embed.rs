@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use image::RgbImage;
 use ort::session::SessionOutputs;
 use rayon::prelude::*;
 
-use crate::align;
-use crate::detect::Landmarks;
+use crate::align::Alignment;
 use crate::model::{EmbedderModel, Input, Output};
 use crate::runtime::Network;
 
@@ -33,6 +33,24 @@ impl Embedding {
     pub fn cosine(&self, other: &Self) -> f32 {
         debug_assert_eq!(self.0.len(), other.0.len());
         self.0.iter().zip(&other.0).map(|(a, b)| a * b).sum()
+    }
+}
+
+/// What an embedding network says about one face.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embedded {
+    /// Its unit vector.
+    pub embedding: Embedding,
+    /// What the vector was made from, as it comes; `None` where the catalogue names no such output.
+    pub features: Option<Vec<f32>>,
+}
+
+impl From<Embedding> for Embedded {
+    fn from(embedding: Embedding) -> Self {
+        Self {
+            embedding,
+            features: None,
+        }
     }
 }
 
@@ -69,7 +87,7 @@ pub enum EmbedError {
 pub struct Embedder {
     network: Network,
     model: EmbedderModel,
-    side_px: u32,
+    alignment: Alignment,
     /// One for each lane of the network.
     planes: Vec<Vec<f32>>,
 }
@@ -78,20 +96,31 @@ impl Embedder {
     /// An embedder of an open network and its catalogue entry.
     ///
     /// # Errors
-    /// When the entry asks for an alignment that this version doesn't know.
+    /// When the entry asks for an alignment that this version doesn't know, or that gives crops of another size than
+    /// the entry says the network takes.
     pub fn new(mut network: Network, model: EmbedderModel) -> anyhow::Result<Self> {
-        anyhow::ensure!(
-            model.alignment == align::FIVE_POINT_112,
-            "the model {} wants faces aligned by {:?}, which this version of Kith does not know (it knows {:?})",
-            model.name,
-            model.alignment,
-            align::FIVE_POINT_112
-        );
+        let alignment = Alignment::named(&model.alignment).with_context(|| {
+            format!(
+                "the model {} wants faces aligned by {:?}, which this version of Kith does not know (it knows {})",
+                model.name,
+                model.alignment,
+                Alignment::ALL.map(Alignment::name).join(", ")
+            )
+        })?;
+        let (side, input) = (alignment.side_px(), &model.input);
+        for taken in [input.width_px, input.height_px].into_iter().flatten() {
+            anyhow::ensure!(
+                taken == side,
+                "the model {} takes {taken} px, but its alignment {} gives {side} px",
+                model.name,
+                alignment.name()
+            );
+        }
         let planes = vec![Vec::new(); network.lanes().len()];
         Ok(Self {
             network,
             model,
-            side_px: align::FIVE_POINT_112_SIDE_PX,
+            alignment,
             planes,
         })
     }
@@ -106,10 +135,9 @@ impl Embedder {
         &self.model.embedding_space
     }
 
-    /// Aligns the face to the form that this network takes (112x112 by five points, for MobileFaceNet). `None` when
-    /// the landmarks coincide.
-    pub fn align(&self, picture: &RgbImage, landmarks: &Landmarks) -> Option<RgbImage> {
-        align::five_point_112(picture, landmarks)
+    /// How a face is brought into the form that this network takes.
+    pub fn alignment(&self) -> Alignment {
+        self.alignment
     }
 
     /// Embeds a batch of aligned crops, in order, divided among the lanes of the network.
@@ -117,21 +145,31 @@ impl Embedder {
     /// # Errors
     /// When a crop has another size, or the runtime can't run the network.
     pub fn embed(&mut self, crops: &[RgbImage]) -> Result<Vec<Embedding>, EmbedError> {
+        let embedded = self.embed_all(crops)?;
+        Ok(embedded.into_iter().map(|one| one.embedding).collect())
+    }
+
+    /// As [`Self::embed`], with the features where the catalogue names such an output.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn embed_all(&mut self, crops: &[RgbImage]) -> Result<Vec<Embedded>, EmbedError> {
         if crops.is_empty() {
             return Ok(Vec::new());
         }
-        let expected_px = (self.side_px, self.side_px);
+        let side_px = self.alignment.side_px();
+        let expected_px = (side_px, side_px);
         if let Some(crop) = crops.iter().find(|crop| crop.dimensions() != expected_px) {
             return Err(EmbedError::CropSize {
                 found_px: crop.dimensions(),
                 expected_px,
             });
         }
-        let (side, input, output) = (self.side_px as usize, &self.model.input, &self.model.embedding);
+        let (side, model) = (side_px as usize, &self.model);
         let batch = self.network.batch(side);
         let lanes = self.network.lanes();
         let share = crops.len().div_ceil(lanes.len());
-        let of_lanes: Vec<Vec<Embedding>> = lanes
+        let of_lanes: Vec<Vec<Embedded>> = lanes
             .par_iter_mut()
             .zip(&mut self.planes)
             .zip(crops.par_chunks(share))
@@ -140,10 +178,10 @@ impl Embedder {
                 for crops in crops.chunks(batch) {
                     planes.resize(crops.len() * 3 * side * side, 0.0);
                     for (crop, planes) in crops.iter().zip(planes.chunks_exact_mut(3 * side * side)) {
-                        normalise(crop, input, planes);
+                        normalise(crop, &model.input, planes);
                     }
                     let shape = [crops.len(), 3, side, side];
-                    embeddings.extend(lane.run(shape, planes, |outputs| unit_vectors(outputs, output, crops.len()))??);
+                    embeddings.extend(lane.run(shape, planes, |outputs| read(outputs, model, crops.len()))??);
                 }
                 Ok(embeddings)
             })
@@ -168,7 +206,27 @@ pub fn normalise(crop: &RgbImage, input: &Input, planes: &mut [f32]) {
     }
 }
 
-fn unit_vectors(outputs: &SessionOutputs<'_>, output: &Output, crops: usize) -> Result<Vec<Embedding>, EmbedError> {
+fn read(outputs: &SessionOutputs<'_>, model: &EmbedderModel, crops: usize) -> Result<Vec<Embedded>, EmbedError> {
+    let embeddings = values_of(outputs, &model.embedding, crops)?;
+    let features = model.features.as_ref();
+    let features = features.map(|output| values_of(outputs, output, crops)).transpose()?;
+    let mut features = features.into_iter().flatten();
+    embeddings
+        .map(|raw| {
+            Ok(Embedded {
+                embedding: Embedding::from_raw(raw).ok_or(EmbedError::NoDirection)?,
+                features: features.next().map(<[f32]>::to_vec),
+            })
+        })
+        .collect()
+}
+
+/// The values of each crop in `output`.
+fn values_of<'a>(
+    outputs: &'a SessionOutputs<'_>,
+    output: &Output,
+    crops: usize,
+) -> Result<std::slice::ChunksExact<'a, f32>, EmbedError> {
     let wrong = || EmbedError::Output {
         output: output.name.clone(),
         values: output.values,
@@ -178,8 +236,5 @@ fn unit_vectors(outputs: &SessionOutputs<'_>, output: &Output, crops: usize) -> 
     if output.values == 0 || values.len() != crops * output.values {
         return Err(wrong());
     }
-    values
-        .chunks_exact(output.values)
-        .map(|raw| Embedding::from_raw(raw).ok_or(EmbedError::NoDirection))
-        .collect()
+    Ok(values.chunks_exact(output.values))
 }

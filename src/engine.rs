@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use image::RgbImage;
 
-use crate::align;
-use crate::detect::{Face, Landmarks};
-use crate::embed::Embedding;
+use crate::align::Alignment;
+use crate::detect::Face;
+use crate::embed::Embedded;
 use crate::frame::Frame;
-use crate::model::{Calibration, Thresholds};
+use crate::model::EmbedderModel;
 use crate::networks::Networks;
 use crate::runtime::RuntimeSettings;
 
@@ -50,23 +50,17 @@ pub enum Request {
 /// Takes a frame back with its faces, or `None` where the network failed (which was logged).
 pub type DetectAnswer = Box<dyn FnOnce(Frame, Option<Vec<Face>>) + Send>;
 /// Takes an embedding, or `None` where the network failed (which was logged).
-pub type EmbedAnswer = Box<dyn FnOnce(Option<Embedding>) + Send>;
+pub type EmbedAnswer = Box<dyn FnOnce(Option<Embedded>) + Send>;
 
 /// What the engine says about itself once the networks are open.
 #[derive(Debug, Clone)]
 pub struct EngineFacts {
     /// What really runs the networks and why.
     pub provider: String,
-    /// Name and first digits of the sha256 of the embedding network, as events carry it.
-    pub model: Arc<str>,
-    /// The embedding's space, which the gallery has to have.
-    pub space: String,
-    /// When a match is a match.
-    pub thresholds: Thresholds,
-    /// What a similarity means.
-    pub calibration: Calibration,
+    /// The catalogue's entry of the embedding network.
+    pub embedder: EmbedderModel,
     /// How a face is cut out for the embedding network.
-    pub align: fn(&RgbImage, &Landmarks) -> Option<RgbImage>,
+    pub alignment: Alignment,
 }
 
 /// Times and counts, read by the statistics.
@@ -115,12 +109,16 @@ pub fn start(
     let (sender, requests) = sync_channel(ROOM);
     let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || {
         let began = Instant::now();
-        let networks = Networks::open(&settings).and_then(|networks| Ok((facts(&networks)?, networks)));
-        match networks {
-            Ok((facts, networks)) => {
+        match Networks::open(&settings) {
+            Ok(networks) => {
+                let facts = EngineFacts {
+                    provider: networks.provider.to_string(),
+                    embedder: networks.embedder.model().clone(),
+                    alignment: networks.embedder.alignment(),
+                };
                 tracing::info!(
                     provider = %facts.provider,
-                    model = %facts.model,
+                    embedder = %facts.embedder.name,
                     took_ms = began.elapsed().as_millis(),
                     "the networks are open"
                 );
@@ -133,26 +131,6 @@ pub fn start(
         }
     })?;
     Ok((sender, thread))
-}
-
-fn facts(networks: &Networks) -> anyhow::Result<EngineFacts> {
-    let model = networks.embedder.model();
-    let missing = |what| {
-        anyhow::anyhow!(
-            "the catalogue has no {what} for the model {}, so nobody could be recognised; run `cargo xtask calibrate`",
-            model.name
-        )
-    };
-    let digits = model.file.sha256.get(..8).unwrap_or(&model.file.sha256);
-    Ok(EngineFacts {
-        provider: networks.provider.to_string(),
-        model: format!("{}-{digits}", model.name).into(),
-        space: networks.embedder.space().to_owned(),
-        thresholds: model.thresholds.ok_or_else(|| missing("thresholds"))?,
-        calibration: model.calibration.ok_or_else(|| missing("calibration"))?,
-        // `Embedder::new` refuses every other alignment.
-        align: align::five_point_112,
-    })
 }
 
 struct Engine {
@@ -218,7 +196,7 @@ impl Engine {
     fn embed(&mut self, asked: Vec<(RgbImage, EmbedAnswer)>) -> bool {
         let (crops, answers): (Vec<RgbImage>, Vec<EmbedAnswer>) = asked.into_iter().unzip();
         let began = Instant::now();
-        let embeddings = self.networks.embedder.embed(&crops);
+        let embeddings = self.networks.embedder.embed_all(&crops);
         self.meter.embeddings.add(crops.len(), began.elapsed());
         let embeddings = self.unless_failed(embeddings, "embed");
         let well = embeddings.is_some();

@@ -275,8 +275,8 @@ pub fn reembed(gallery: &mut Gallery, networks: &mut Networks) -> anyhow::Result
             let Ok(picture) = photo::decode(&kept.crop.jpeg) else {
                 continue;
             };
-            let landmarks = kept.crop.landmarks_in_crop(&kept.face_in_photo.landmarks);
-            if let Some(aligned) = networks.embedder.align(&picture, &landmarks) {
+            let face = kept.crop.face_in_crop(&kept.face_in_photo);
+            if let Some(aligned) = networks.embedder.alignment().align(&picture, &face) {
                 rows.push(kept.face);
                 crops.push(aligned);
             }
@@ -310,11 +310,8 @@ fn checked_face(networks: &mut Networks, file: &Path, rules: &Rules) -> anyhow::
         if height_px < MIN_FACE_PX {
             return Err(Refusal::TooSmall { height_px });
         }
-        let aligned = networks
-            .embedder
-            .align(&picture, &face.landmarks)
-            .ok_or(Refusal::NotAlignable)?;
-        let quality = Quality::of(&aligned, &face);
+        let alignment = networks.embedder.alignment();
+        let (quality, aligned) = Quality::with_aligned(&picture, &face, alignment).ok_or(Refusal::NotAlignable)?;
         if quality.sharpness < MIN_SHARPNESS {
             return Err(Refusal::TooBlurred {
                 sharpness: quality.sharpness,
@@ -550,7 +547,14 @@ mod tests {
                 sum_x += weight * (px as f32 + 0.5);
                 sum_y += weight * (py as f32 + 0.5);
             }
-            let [found_x, found_y] = crop.landmarks_in_crop(&[[x, y]; 5])[0];
+            let in_photo = Face {
+                landmarks: [[x, y]; 5],
+                ..face
+            };
+            let in_crop = crop.face_in_crop(&in_photo);
+            let [found_x, found_y] = in_crop.landmarks[0];
+            let [box_x, box_y] = in_crop.box_in_frame.centre();
+            assert!((box_x - found_x).abs() < 1e-2 && (box_y - found_y).abs() < 1e-2);
             assert!(
                 (sum_x / sum - found_x).abs() < 0.5 && (sum_y / sum - found_y).abs() < 0.5,
                 "{left} {height}"

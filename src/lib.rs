@@ -21,6 +21,7 @@ pub mod enrolment;
 pub mod event;
 pub mod frame;
 pub mod gallery;
+pub mod heads;
 pub mod identify;
 pub mod model;
 pub mod networks;

@@ -3,14 +3,26 @@
 use image::RgbImage;
 
 use crate::detect::{Detector, Face, Mtcnn};
-use crate::embed::{Embedder, Embedding};
+use crate::embed::{Embedded, Embedder};
 use crate::model::{Catalogue, CatalogueError};
 use crate::paths;
 use crate::runtime::{ProviderInUse, Runtime, RuntimeSettings};
 
-/// The catalogue's names of the networks in use.
-const DETECTOR: &str = "mtcnn";
-const EMBEDDER: &str = "mobilefacenet";
+/// The catalogue's name of the detector.
+pub const DETECTOR: &str = "mtcnn";
+/// The catalogue's name of the embedder that is used unless another one is asked for.
+pub const EMBEDDER: &str = "mobilefacenet";
+
+/// The shipped catalogue and the user's own models.
+///
+/// # Errors
+/// See [`Catalogue::read_with`].
+pub fn catalogue(settings: &RuntimeSettings) -> Result<Catalogue, CatalogueError> {
+    Catalogue::read_with(
+        &paths::models_dir(settings.models.as_deref()),
+        &paths::models_d(settings.models_d.as_deref()),
+    )
+}
 
 /// An open detector and an open embedder, owned by one thread.
 pub struct Networks {
@@ -28,9 +40,9 @@ impl Networks {
     /// # Errors
     /// When the library or a model is missing, does not fit the catalogue or can't run on the provider asked for.
     pub fn open(settings: &RuntimeSettings) -> anyhow::Result<Self> {
-        let catalogue = Catalogue::read(&paths::models_dir(settings.models.as_deref()))?;
+        let catalogue = catalogue(settings)?;
         let detector = catalogue.detector(DETECTOR)?;
-        let embedder = catalogue.embedder(EMBEDDER)?;
+        let embedder = catalogue.embedder(settings.embedder.as_deref().unwrap_or(EMBEDDER))?;
         let mtcnn_file = |role: &'static str| {
             let file = detector.files.get(role).ok_or(CatalogueError::Incomplete {
                 model: DETECTOR.into(),
@@ -57,18 +69,18 @@ impl Networks {
         })
     }
 
-    /// Embeds `faces` of `picture` in one run; `None` for a face whose landmarks coincide.
+    /// Embeds `faces` of `picture` in one run; `None` for a face that can't be aligned.
     ///
     /// # Errors
     /// When the runtime can't run the network.
-    pub fn embed_faces(&mut self, picture: &RgbImage, faces: &[Face]) -> anyhow::Result<Vec<Option<Embedding>>> {
+    pub fn embed_faces(&mut self, picture: &RgbImage, faces: &[Face]) -> anyhow::Result<Vec<Option<Embedded>>> {
         let crops: Vec<Option<RgbImage>> = faces
             .iter()
-            .map(|face| self.embedder.align(picture, &face.landmarks))
+            .map(|face| self.embedder.alignment().align(picture, face))
             .collect();
         let aligned: Vec<bool> = crops.iter().map(Option::is_some).collect();
         let crops: Vec<RgbImage> = crops.into_iter().flatten().collect();
-        let mut embeddings = self.embedder.embed(&crops)?.into_iter();
+        let mut embeddings = self.embedder.embed_all(&crops)?.into_iter();
         Ok(aligned
             .into_iter()
             .map(|is_aligned| is_aligned.then(|| embeddings.next()).flatten())

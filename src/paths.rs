@@ -25,6 +25,38 @@ pub fn models_dir(given: Option<&Path>) -> PathBuf {
         .unwrap_or_else(|| PathBuf::from("/usr/share/kith/onnx"))
 }
 
+/// The folder of models that the user added, `*.toml` of the form of `models.toml`: `given` (`--models-d`,
+/// `runtime.models_d`), else `KITH_MODELS_D`, else `models.d` in systemd's `CONFIGURATION_DIRECTORY`, else the first that
+/// exists of `$XDG_CONFIG_HOME/kith/models.d` (`~/.config`) and `/etc/kith/models.d`, else the first of these. It may
+/// not exist yet.
+pub fn models_d(given: Option<&Path>) -> PathBuf {
+    let personal = || {
+        let config = env::var_os("XDG_CONFIG_HOME")
+            .filter(|home| !home.is_empty())
+            .map(PathBuf::from)
+            .or_else(|| env::home_dir().map(|home| home.join(".config")));
+        config.map(|config| config.join("kith/models.d"))
+    };
+    let found = || {
+        let shared = PathBuf::from("/etc/kith/models.d");
+        match personal() {
+            Some(personal) if personal.is_dir() || !shared.is_dir() => personal,
+            _ => shared,
+        }
+    };
+    // systemd lists several folders with colons between them.
+    let of_service = || {
+        let folders = env::var_os("CONFIGURATION_DIRECTORY")?;
+        let first = env::split_paths(&folders).next()?;
+        Some(first.join("models.d"))
+    };
+    given
+        .map(Path::to_path_buf)
+        .or_else(|| env::var_os("KITH_MODELS_D").map(PathBuf::from))
+        .or_else(of_service)
+        .unwrap_or_else(found)
+}
+
 /// The ONNX Runtime library: `given` (`runtime.library`, `KITH_RUNTIME_LIBRARY`), else the one that the package or
 /// the checkout's set-up brought, else the bare name, which the system's loader looks up.
 pub fn runtime_library(given: Option<&Path>) -> PathBuf {

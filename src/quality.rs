@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use image::RgbImage;
 
-use crate::align::FIVE_POINT_112_SIDE_PX;
+use crate::align::{Alignment, Cut, FIVE_POINT_112_SIDE_PX};
 use crate::detect::{Face, Landmarks};
 
 /// How far the tip of the nose stands out from the line between the eyes, in eye distances; 35 mm to 63 mm for an
@@ -37,7 +37,7 @@ pub struct Quality {
 }
 
 impl Quality {
-    /// The quality of `face`, whose aligned crop is `aligned`.
+    /// The quality of `face`, whose 112x112 crop by five landmarks is `aligned`.
     pub fn of(aligned: &RgbImage, face: &Face) -> Self {
         Self {
             size_px: face.box_in_frame.height(),
@@ -45,6 +45,19 @@ impl Quality {
             yaw_degrees: yaw_degrees(&face.landmarks),
             probability: face.probability,
         }
+    }
+
+    /// The quality of `face` in `picture`, and the face brought into the form that an embedder takes. The quality is always
+    /// that of the 112x112 crop, which its limits were measured with. `None` when the face can't be aligned.
+    pub fn with_aligned(picture: &RgbImage, face: &Face, alignment: Alignment) -> Option<(Self, RgbImage)> {
+        let upright = Cut::FivePoint112.cut(picture, face)?;
+        let quality = Self::of(&upright, face);
+        let aligned = match alignment {
+            Alignment::FivePoint112 => upright,
+            _ if alignment.cut() == Cut::FivePoint112 => alignment.finish(&upright),
+            _ => alignment.align(picture, face)?,
+        };
+        Some((quality, aligned))
     }
 
     /// One number to choose shots by, 0 to 1: each part's share of what is enough, multiplied, so that nothing makes up

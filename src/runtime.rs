@@ -51,6 +51,10 @@ pub struct RuntimeSettings {
     pub library: Option<PathBuf>,
     /// The folder with `models.toml`, if not the one that [`crate::paths`] finds.
     pub models: Option<PathBuf>,
+    /// The folder of the user's own models, if not the one that [`crate::paths`] finds.
+    pub models_d: Option<PathBuf>,
+    /// The catalogue's name of the embedder, if not [`crate::networks::EMBEDDER`].
+    pub embedder: Option<String>,
 }
 
 /// Why the networks can't run.
@@ -184,16 +188,9 @@ impl Runtime {
         {
             return Err(RuntimeError::Provider { provider, reason });
         }
-        let opened = self.open_on(Provider::Cpu, networks).map_err(|(network, source)| {
-            // Networks are given as bytes, so that the runtime has no folder to look for other files in.
-            let said = source.to_string().to_lowercase();
-            let signs = ["external data", "external_data", "model_path must not be empty"];
-            if signs.iter().any(|sign| said.contains(sign)) {
-                RuntimeError::ExternalData { network }
-            } else {
-                RuntimeError::Network { network, source }
-            }
-        })?;
+        let opened = self
+            .open_on(Provider::Cpu, networks)
+            .map_err(|(network, source)| refused(network, source))?;
         Ok((
             opened,
             ProviderInUse {
@@ -201,6 +198,21 @@ impl Runtime {
                 passed_over,
             },
         ))
+    }
+
+    /// Opens one network on the CPU, for one thread at a time. `input` is its only input.
+    ///
+    /// # Errors
+    /// [`RuntimeError::ExternalData`], [`RuntimeError::Network`].
+    pub fn open_small(&self, network: &'static str, onnx: &[u8], input: &'static str) -> Result<Lane, RuntimeError> {
+        let session = self
+            .session(Provider::Cpu, onnx)
+            .map_err(|source| refused(network, source))?;
+        Ok(Lane {
+            session,
+            input,
+            spent: Duration::ZERO,
+        })
     }
 
     fn open_on<const N: usize>(
@@ -219,6 +231,7 @@ impl Runtime {
             let lane = || {
                 Ok(Lane {
                     session: self.session(provider, onnx)?,
+                    input: PICTURES,
                     spent: Duration::ZERO,
                 })
             };
@@ -274,8 +287,8 @@ impl fmt::Display for ProviderInUse {
     }
 }
 
-/// The name of every network's only input.
-const INPUT: &str = "image";
+/// The only input of every network that takes pictures.
+const PICTURES: &str = "image";
 
 /// One network, in as many lanes as there are threads.
 ///
@@ -312,25 +325,38 @@ impl Network {
 /// A session of one thread, with a stopwatch.
 pub struct Lane {
     session: Session,
+    input: &'static str,
     spent: Duration,
 }
 
 impl Lane {
-    /// Runs the network on `values` of `shape` (N, channels, height, width) and hands its outputs to `read`.
+    /// Runs the network on `values` of `shape` (N, channels, height, width; N, values for a head) and hands its outputs
+    /// to `read`.
     ///
     /// # Errors
     /// What the runtime says.
-    pub fn run<R>(
+    pub fn run<const AXES: usize, R>(
         &mut self,
-        shape: [usize; 4],
+        shape: [usize; AXES],
         values: &[f32],
         read: impl FnOnce(&SessionOutputs<'_>) -> R,
     ) -> ort::Result<R> {
         let input = TensorRef::from_array_view((shape, values))?;
         let begun = Instant::now();
-        let outputs = self.session.run(ort::inputs![INPUT => input])?;
+        let outputs = self.session.run(ort::inputs![self.input => input])?;
         self.spent += begun.elapsed();
         Ok(read(&outputs))
+    }
+}
+
+fn refused(network: &'static str, source: ort::Error) -> RuntimeError {
+    // Networks are given as bytes, so that the runtime has no folder to look for other files in.
+    let said = source.to_string().to_lowercase();
+    let signs = ["external data", "external_data", "model_path must not be empty"];
+    if signs.iter().any(|sign| said.contains(sign)) {
+        RuntimeError::ExternalData { network }
+    } else {
+        RuntimeError::Network { network, source }
     }
 }
 

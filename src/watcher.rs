@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 use ulid::Ulid;
 
+use crate::align::Alignment;
 use crate::announce::Announcer;
 use crate::camera::{CameraState, Slot};
-use crate::detect::{Face, FaceBox, Landmarks};
-use crate::embed::Embedding;
+use crate::detect::{Face, FaceBox};
+use crate::embed::Embedded;
 use crate::engine::Request;
 use crate::event::ulid_text;
 use crate::frame::{CameraId, Frame};
@@ -40,13 +41,13 @@ pub enum Heard {
     /// A frame came back with its faces; `None` where the network failed.
     Searched(Frame, Option<Vec<Face>>),
     /// A shot of a track came back; `None` where the network failed.
-    Embedded(Ulid, Box<ShotTaken>, Option<Embedding>),
+    Embedded(Ulid, Box<ShotTaken>, Option<Box<Embedded>>),
     /// Say what there is to be said, and end.
     Stop,
 }
 
 /// The identifier that is valid at the moment; replaced when the gallery changes.
-pub type SharedIdentifier = Arc<RwLock<Arc<dyn Identifier + Sync>>>;
+pub type SharedIdentifier = Arc<RwLock<Arc<dyn Identifier>>>;
 
 /// What a worker needs.
 pub struct Watcher {
@@ -63,7 +64,7 @@ pub struct Watcher {
     /// Whether faces are cut out for publishing.
     pub pictures: bool,
     /// How a face is cut out for the embedding network.
-    pub align: fn(&RgbImage, &Landmarks) -> Option<RgbImage>,
+    pub alignment: Alignment,
     /// Who is who.
     pub identifier: SharedIdentifier,
     /// The way to the networks.
@@ -148,7 +149,7 @@ impl Watch {
                 Ok(Heard::FrameReady) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Heard::Camera(state)) => self.camera(state),
                 Ok(Heard::Searched(frame, faces)) => self.searched(&frame, faces),
-                Ok(Heard::Embedded(track, taken, embedding)) => self.embedded(track, *taken, embedding),
+                Ok(Heard::Embedded(track, taken, embedded)) => self.embedded(track, *taken, embedded.map(|it| *it)),
                 Ok(Heard::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
             self.search_next();
@@ -210,7 +211,7 @@ impl Watch {
             self.end(before);
         }
         self.tracker.see(&faces, frame.captured_at);
-        let (align, min_shots) = (self.watcher.align, self.watcher.min_shots);
+        let (alignment, min_shots) = (self.watcher.alignment, self.watcher.min_shots);
         for track in self.tracker.iter_mut() {
             let seen_now = track.last == frame.captured_at;
             if !seen_now
@@ -220,10 +221,9 @@ impl Watch {
             {
                 continue;
             }
-            let Some(aligned) = align(&frame.pixels, &track.face.landmarks) else {
+            let Some((quality, aligned)) = Quality::with_aligned(&frame.pixels, &track.face, alignment) else {
                 continue;
             };
-            let quality = Quality::of(&aligned, &track.face);
             if !track.shots.take(&quality, min_shots, frame.captured_at.monotonic) {
                 continue;
             }
@@ -239,7 +239,9 @@ impl Watch {
             let (inbox, id) = (self.inbox.clone(), track.id);
             let request = Request::Embed {
                 aligned,
-                answer: Box::new(move |embedding| tell(&inbox, Heard::Embedded(id, Box::new(taken), embedding))),
+                answer: Box::new(move |embedded| {
+                    tell(&inbox, Heard::Embedded(id, Box::new(taken), embedded.map(Box::new)));
+                }),
             };
             if self.watcher.engine.send(request).is_ok() {
                 self.waited_for += 1;
@@ -248,16 +250,16 @@ impl Watch {
         self.watcher.announcer.seen(&self.tracker);
     }
 
-    fn embedded(&mut self, id: Ulid, taken: ShotTaken, embedding: Option<Embedding>) {
+    fn embedded(&mut self, id: Ulid, taken: ShotTaken, embedded: Option<Embedded>) {
         self.waited_for = self.waited_for.saturating_sub(1);
         let Some(track) = self.tracker.get_mut(id) else {
             self.late += 1;
             return;
         };
         track.shots.answered();
-        let Some(embedding) = embedding else { return };
+        let Some(embedded) = embedded else { return };
         let mut of = id;
-        if track.shots.is_somebody_else(&taken, &embedding) {
+        if track.shots.is_somebody_else(&taken, &embedded.embedding) {
             if let Some(before) = self.tracker.split(id, taken.captured_at) {
                 tracing::debug!(track = ulid_text(id), "somebody else is there now");
                 self.end(vec![before]);
@@ -267,16 +269,14 @@ impl Watch {
             of = new.map_or(id, |track| track.id);
         }
         let Some(track) = self.tracker.get_mut(of) else { return };
-        track.shots.keep(taken, embedding);
+        track.shots.keep(taken, embedded);
         Self::judge(&self.watcher, track, false);
     }
 
     /// Says what there is to say about a track.
     fn judge(watcher: &Watcher, track: &mut Track, ended: bool) {
         let identifier = Arc::clone(&watcher.identifier.read().unwrap_or_else(PoisonError::into_inner));
-        let shots = track
-            .shots
-            .identified(|embedding| identifier.identify(embedding).answer);
+        let shots = track.shots.identified(|embedded| identifier.identify(embedded).answer);
         let said = Said {
             preliminary: track.shots.preliminary,
             verdict: track.shots.verdict.as_ref(),

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
+use kith::align::five_point_112;
 use kith::detect::{Face, FaceBox};
 use kith::embed::Embedding;
 use kith::networks::Networks;
@@ -180,7 +181,7 @@ fn embeddings_of_the_sample_photos_are_those_of_the_source() {
     let reference: ReferenceEmbeddings = parse(&committed("samples-mobilefacenet.json"));
     for (name, photo) in parse::<Reference>(&committed("samples-mtcnn.json")) {
         let picture = read(&photos.join(&name));
-        let crop = networks.embedder.align(&picture, &photo.faces[0].landmarks).unwrap();
+        let crop = five_point_112(&picture, &photo.faces[0].landmarks).unwrap();
         let ours = networks.embedder.embed(&[crop]).unwrap().remove(0);
         let cosine = ours.cosine(&reference.raw[&name.replace(".jpg", "-112.png")].unit());
         println!("{name}: cosine {cosine:.5}");
@@ -209,12 +210,9 @@ fn embeddings_of_reference_crops_equal_those_of_the_source() {
 #[test]
 fn aligned_sample_photos_equal_the_reference_crops() {
     let Some(data) = given::data() else { return };
-    let (photos, networks) = (given::photos(), networks());
+    let photos = given::photos();
     for (name, photo) in parse::<Reference>(&committed("samples-mtcnn.json")) {
-        let ours = networks
-            .embedder
-            .align(&read(&photos.join(&name)), &photo.faces[0].landmarks)
-            .unwrap();
+        let ours = five_point_112(&read(&photos.join(&name)), &photo.faces[0].landmarks).unwrap();
         let reference = read(&data.join("reference/samples").join(name.replace(".jpg", "-112.png")));
         let sum: u64 = ours
             .as_raw()
@@ -233,12 +231,7 @@ fn a_batch_gives_the_embeddings_of_single_runs() {
     let (photos, mut networks) = (given::photos(), networks());
     let crops: Vec<RgbImage> = parse::<Reference>(&committed("samples-mtcnn.json"))
         .iter()
-        .map(|(name, photo)| {
-            networks
-                .embedder
-                .align(&read(&photos.join(name)), &photo.faces[0].landmarks)
-                .unwrap()
-        })
+        .map(|(name, photo)| five_point_112(&read(&photos.join(name)), &photo.faces[0].landmarks).unwrap())
         .collect();
     let together = networks.embedder.embed(&crops).unwrap();
     for (crop, together) in crops.iter().zip(together) {

@@ -15,7 +15,7 @@ use super::Common;
 use super::terminal::say;
 use crate::embed::Embedding;
 use crate::gallery::{Name, Person, Vectors};
-use crate::identify::{GalleryMatcher, Identifier};
+use crate::identify::GalleryMatcher;
 use crate::networks::Networks;
 use crate::photo;
 
@@ -75,7 +75,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         let detected = Instant::now();
         let crops: Vec<RgbImage> = faces
             .iter()
-            .filter_map(|face| networks.embedder.align(&picture, &face.landmarks))
+            .filter_map(|face| networks.embedder.alignment().align(&picture, face))
             .collect();
         let aligned = Instant::now();
         let embeddings = networks.embedder.embed(&crops)?;

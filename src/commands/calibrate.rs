@@ -18,7 +18,7 @@ use super::terminal;
 use crate::detect::most_prominent;
 use crate::embed::Embedding;
 use crate::gallery::{Name, Person, Vectors};
-use crate::identify::{GalleryMatcher, Identifier};
+use crate::identify::GalleryMatcher;
 use crate::model::{Calibration, Thresholds};
 use crate::networks::Networks;
 use crate::verification::calibration_error::{self, CalibrationError, Said};
@@ -189,8 +189,9 @@ fn embed(networks: &mut Networks, set: &Lfw) -> anyhow::Result<Vec<LabelledPhoto
         let faces = networks.detector.detect(&picture, MIN_FACE_PX)?;
         let (width, height) = picture.dimensions();
         let face: Vec<_> = most_prominent(&faces, width, height).into_iter().collect();
-        let embedding = networks.embed_faces(&picture, &face)?.pop().flatten();
+        let embedded = networks.embed_faces(&picture, &face)?.pop().flatten();
         let person = people.next().context("a photo without a person")?;
+        let embedding = embedded.map(|embedded| embedded.embedding);
         photos.push(LabelledPhoto { person, embedding });
         progress.inc(1);
         Ok(())

@@ -11,7 +11,8 @@ use super::terminal::say;
 use crate::config::{ConfigError, Settings};
 use crate::daemon;
 use crate::gallery::Gallery;
-use crate::model::Catalogue;
+use crate::identify::IdentifierSource;
+use crate::model::{Catalogue, Kind};
 use crate::networks::Networks;
 use crate::paths;
 use crate::publish::{self, Topics};
@@ -97,8 +98,8 @@ fn check(settings: &Settings, state: &Path, report: &mut Report) {
             .map(|camera| (camera, scope.spawn(move || daemon::check_camera(camera))))
             .collect();
         let fell_over = |_| "the check itself fell over".to_owned();
-        let space = networks(settings, report);
-        report.line("gallery", gallery(state, space.as_deref()));
+        let source = networks(settings, report);
+        report.line("gallery", gallery(state, source.as_ref()));
         report.line("broker", broker.join().unwrap_or_else(|_| Err(fell_over(()))));
         for (camera, thread) in cameras {
             let outcome = match thread.join() {
@@ -111,29 +112,54 @@ fn check(settings: &Settings, state: &Path, report: &mut Report) {
     });
 }
 
-/// Checks models and runtime; returns the embedding space if the networks can be opened.
-fn networks(settings: &Settings, report: &mut Report) -> Option<String> {
-    match Catalogue::read(&paths::models_dir(settings.runtime.models.as_deref())) {
-        Ok(catalogue) => {
-            for model in catalogue.models() {
-                for (role, file) in &model.files {
-                    let outcome = catalogue
-                        .read_file(file)
-                        .map(|_| format!("sha256 {}…", short(&file.sha256)));
-                    report.line(
-                        &format!("model {}/{role}", model.name),
-                        outcome.map_err(|error| error.to_string()),
-                    );
-                }
-            }
-        }
-        Err(error) => report.line("models", Err(error.to_string())),
+/// Checks models and runtime; returns what names faces if the networks can be opened.
+fn networks(settings: &Settings, report: &mut Report) -> Option<IdentifierSource> {
+    let (catalogue, problems) = Catalogue::gather(
+        &paths::models_dir(settings.runtime.models.as_deref()),
+        &paths::models_d(settings.runtime.models_d.as_deref()),
+    );
+    for problem in problems {
+        report.line("models", Err(problem.to_string()));
     }
-    match Networks::open(&settings.runtime) {
+    for model in catalogue.models() {
+        for (role, file) in &model.files {
+            let outcome = catalogue
+                .read_file(file)
+                .map(|_| format!("sha256 {}…", short(&file.sha256)));
+            report.line(
+                &format!("model {}/{role}", model.name),
+                outcome.map_err(|error| error.to_string()),
+            );
+        }
+        let whole = match model.kind {
+            Kind::Detector => Ok(()),
+            Kind::Embedder => catalogue.embedder(&model.name).map(|_| ()),
+            Kind::Head => catalogue.head(&model.name).map(|_| ()),
+        };
+        if let Err(error) = whole {
+            report.line(&format!("model {}", model.name), Err(error.to_string()));
+        }
+    }
+    let mut runtime = settings.runtime.clone();
+    let source = match IdentifierSource::open(&settings.identify_by, &mut runtime) {
+        Ok(source) => {
+            if let IdentifierSource::Head(head) = &source {
+                let head = head.model();
+                let detail = format!("{} people, on {}", head.classes.len(), head.embedder);
+                report.line(&format!("head {}", head.name), Ok(detail));
+            }
+            Some(source)
+        }
+        Err(error) => {
+            report.line("identify", Err(format!("{error:#}")));
+            None
+        }
+    };
+    match Networks::open(&runtime) {
         Ok(networks) => {
             let library = paths::runtime_library(settings.runtime.library.as_deref());
             report.line("runtime", Ok(format!("{} on {}", library.display(), networks.provider)));
-            Some(networks.embedder.space().to_owned())
+            source
         }
         Err(error) => {
             report.line("runtime", Err(format!("{error:#}")));
@@ -146,28 +172,49 @@ fn short(sha256: &str) -> &str {
     sha256.get(..12).unwrap_or(sha256)
 }
 
-fn gallery(state: &Path, space: Option<&str>) -> Result<String, String> {
+fn gallery(state: &Path, source: Option<&IdentifierSource>) -> Result<String, String> {
     if !Gallery::exists(state) {
         return Ok(format!("nobody is enrolled yet in {}", state.display()));
     }
     let gallery = Gallery::open_read_only(state).map_err(|error| error.to_string())?;
     gallery.check().map_err(|error| error.to_string())?;
     let people = gallery.people().map_err(|error| error.to_string())?;
-    let Some(space) = space else {
-        return Ok(format!("{} people in {}", people.len(), state.display()));
-    };
-    let without: Vec<&str> = people
-        .iter()
-        .filter(|one| !one.spaces.iter().any(|has| has == space))
-        .map(|one| one.person.id.as_str())
-        .collect();
-    if without.is_empty() {
-        Ok(format!("{} people in {}, space {space}", people.len(), state.display()))
-    } else {
-        Err(format!(
-            "{} have no vector in the space {space}; enrol new photos of them with `kith enroll ID PHOTO…`",
-            without.join(", ")
-        ))
+    let all = format!("{} people in {}", people.len(), state.display());
+    match source {
+        None => Ok(all),
+        Some(IdentifierSource::Head(head)) => {
+            let name = &head.model().name;
+            let classes = gallery.class_people(name).map_err(|error| error.to_string())?;
+            let mut removed: Vec<&str> = Vec::new();
+            for (class, person) in &classes {
+                if person.is_none() {
+                    removed.push(class);
+                }
+            }
+            if removed.is_empty() {
+                Ok(all)
+            } else {
+                Ok(format!(
+                    "{all}; the head {name} names nobody for {}",
+                    removed.join(", ")
+                ))
+            }
+        }
+        Some(IdentifierSource::Gallery { space, .. }) => {
+            let without: Vec<&str> = people
+                .iter()
+                .filter(|one| one.lacks(space))
+                .map(|one| one.person.id.as_str())
+                .collect();
+            if without.is_empty() {
+                Ok(format!("{all}, space {space}"))
+            } else {
+                Err(format!(
+                    "{} have no vector in the space {space}; enrol new photos of them with `kith enroll ID PHOTO…`",
+                    without.join(", ")
+                ))
+            }
+        }
     }
 }
 

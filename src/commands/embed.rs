@@ -69,7 +69,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
                 .zip(embeddings)
                 .map(|(face, embedding)| EmbeddedFaceLine {
                     face: face.into(),
-                    embedding: embedding.map(|embedding| embedding.as_slice().to_vec()),
+                    embedding: embedding.map(|embedded| embedded.embedding.as_slice().to_vec()),
                 })
                 .collect();
             write_json(

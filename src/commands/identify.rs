@@ -7,6 +7,7 @@ use std::io::{BufWriter, Write, stdout};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use image::codecs::jpeg::JpegEncoder;
@@ -20,7 +21,7 @@ use crate::detect::Face;
 use crate::draw::{Mark, Pen};
 use crate::enrolment;
 use crate::gallery::{Gallery, Person};
-use crate::identify::{Answer, GalleryMatcher, Identifier};
+use crate::identify::{Answer, Identifier, IdentifierSource, IdentifyBy};
 use crate::networks::Networks;
 use crate::paths;
 
@@ -34,8 +35,9 @@ const MIN_PROBABILITY: f32 = 0.9;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  kith identify party.jpg                     party.jpg: Alice (97 %), unknown, most like Bob (4 %)
+  kith identify party.jpg                     party.jpg: Alice (97.3 %), unknown, most like Bob (4 %)
   kith identify party.jpg --draw who.jpg      also draws boxes, landmarks and names
+  kith identify party.jpg --by head:family    asks a trained head instead of comparing with the enrolled photos
   kith identify --json album/                 one JSON object a line, in order")]
 pub struct Args {
     /// Photos, or folders of them
@@ -47,6 +49,9 @@ pub struct Args {
     /// Write the picture with boxes, landmarks and names: a file for one photo, a folder for several
     #[arg(long, value_name = "OUT")]
     pub draw: Option<PathBuf>,
+    /// What names faces: the enrolled photos (gallery), or a trained head (head:NAME)
+    #[arg(long, value_name = "WHAT", default_value = "gallery")]
+    pub by: IdentifyBy,
     /// Height of the smallest face to look for, in pixels
     #[arg(long, default_value_t = 20, value_name = "PX", value_parser = clap::value_parser!(u32).range(12..=4096))]
     pub min_face: u32,
@@ -93,8 +98,10 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         .as_deref()
         .map(|out| Drawings::plan(out, &photos))
         .transpose()?;
-    let mut networks = Networks::open(&common.runtime_settings(args.threads))?;
-    let matcher = open_matcher(&paths::state_dir(common.state.as_deref()), &mut networks)?;
+    let mut settings = common.runtime_settings(args.threads);
+    let source = IdentifierSource::open(&args.by, &mut settings)?;
+    let mut networks = Networks::open(&settings)?;
+    let identifier = open_identifier(&source, &paths::state_dir(common.state.as_deref()), &mut networks)?;
     let mut out = BufWriter::new(stdout().lock());
     let mut code = ExitCode::SUCCESS;
     decode_ahead(&photos, |image, decoded| {
@@ -106,10 +113,10 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
             }
         };
         let faces = networks.detector.detect(&picture, args.min_face)?;
-        let embeddings = networks.embed_faces(&picture, &faces)?;
-        let answers = embeddings
+        let embedded = networks.embed_faces(&picture, &faces)?;
+        let answers = embedded
             .iter()
-            .map(|found| found.as_ref().map(|found| matcher.identify(found).answer));
+            .map(|face| face.as_ref().map(|face| identifier.identify(face).answer));
         let mut answered: Vec<(Face, Option<Answer>)> = faces.into_iter().zip(answers).collect();
         if args.json {
             let (width, height) = picture.dimensions();
@@ -140,38 +147,51 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// A matcher over the gallery in `state_dir`, after re-embedding what a new model can take from kept crops. Says on
-/// stderr when there is nobody to match.
-fn open_matcher(state_dir: &Path, networks: &mut Networks) -> anyhow::Result<GalleryMatcher> {
-    let model = networks.embedder.model();
-    let (Some(thresholds), Some(calibration)) = (model.thresholds, model.calibration) else {
-        bail!(
-            "the catalogue has no measured threshold and calibration for the model {}; \
-             in a checkout, `cargo xtask calibrate` measures them",
-            model.name
-        );
+/// An identifier over the gallery in `state_dir`, after re-embedding what a new model can take from kept crops. Says on
+/// stderr when there is nobody to name.
+fn open_identifier(
+    source: &IdentifierSource,
+    state_dir: &Path,
+    networks: &mut Networks,
+) -> anyhow::Result<Arc<dyn Identifier>> {
+    let head = match source {
+        IdentifierSource::Head(head) => Some(head),
+        IdentifierSource::Gallery { .. } => None,
     };
-    // Looking makes no gallery.
-    let matcher = if Gallery::exists(state_dir) {
-        let mut gallery = Gallery::open(state_dir)?;
-        let reembedded = enrolment::reembed(&mut gallery, networks)?;
+    // Looking makes no gallery, but a head's people have to be somewhere.
+    let mut gallery = (head.is_some() || Gallery::exists(state_dir))
+        .then(|| Gallery::open(state_dir))
+        .transpose()?;
+    if let Some(gallery) = gallery.as_mut() {
+        source.prepare(gallery)?;
+        let reembedded = if head.is_none() {
+            enrolment::reembed(gallery, networks)?
+        } else {
+            0
+        };
         if reembedded > 0 {
             complain(format_args!(
                 "kith: {reembedded} enrolled faces were embedded again for {}",
                 networks.embedder.space()
             ));
         }
-        gallery.matcher(networks.embedder.space(), thresholds, calibration)?
-    } else {
-        GalleryMatcher::new(Vec::new(), thresholds, calibration)
-    };
-    if matcher.people() == 0 {
-        complain(format_args!(
-            "kith: nobody is enrolled in {}, so everybody is unknown; kith enroll NAME IMAGE… adds people",
-            state_dir.display()
-        ));
     }
-    Ok(matcher)
+    let identifier = source.identifier(gallery.as_ref())?;
+    if identifier.people() == 0 {
+        complain(match head {
+            Some(head) => format!(
+                "kith: everybody whom the head {} knows was removed from {}, so everybody is unknown; \
+                 `kith heads install` brings them back",
+                head.model().name,
+                state_dir.display()
+            ),
+            None => format!(
+                "kith: nobody is enrolled in {}, so everybody is unknown; kith enroll NAME IMAGE… adds people",
+                state_dir.display()
+            ),
+        });
+    }
+    Ok(identifier)
 }
 
 fn face_line<'a>(face: &Face, answer: Option<&'a Answer>) -> IdentifiedFaceLine<'a> {
@@ -214,16 +234,17 @@ fn phrase(answer: Option<&Answer>) -> String {
             format!(
                 "unknown, most like {} ({} %)",
                 similar.person.name,
-                percent(similar.confidence)
+                (similar.confidence * 100.0).round()
             )
         }
         _ => "unknown".into(),
     }
 }
 
-/// Whole per cent, never more certain than it is: 99.7 % is 99.
+/// Per cent to a tenth, never more certain than it is: 99.97 % is 99.9.
 fn percent(probability: f64) -> String {
-    format!("{:.0}", (probability * 100.0).floor())
+    // The little is for 0.57, which times 1000 is a hair less than 570.
+    format!("{:.1}", (probability * 1000.0 + 1e-9).floor() / 10.0)
 }
 
 /// Where the drawn pictures go.

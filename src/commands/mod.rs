@@ -7,6 +7,7 @@ pub mod completions;
 pub mod detect;
 pub mod embed;
 pub mod enroll;
+pub mod heads;
 pub mod identify;
 pub mod man;
 pub mod people;
@@ -54,6 +55,15 @@ pub struct Common {
         help_heading = "Everywhere"
     )]
     pub models: Option<PathBuf>,
+    /// Folder of your own models, `*.toml` of the form of models.toml, and their .onnx files
+    #[arg(
+        long,
+        global = true,
+        env = "KITH_MODELS_D",
+        value_name = "DIR",
+        help_heading = "Everywhere"
+    )]
+    pub models_d: Option<PathBuf>,
     /// The ONNX Runtime library to load
     #[arg(
         long,
@@ -72,6 +82,9 @@ pub struct Common {
         help_heading = "Everywhere"
     )]
     pub provider: Option<Provider>,
+    /// What embeds faces, by its name in the catalogue [default: mobilefacenet, or the head's]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Everywhere")]
+    pub embedder: Option<String>,
 }
 
 impl Common {
@@ -82,6 +95,8 @@ impl Common {
             threads,
             library: self.runtime_library.clone(),
             models: self.models.clone(),
+            models_d: self.models_d.clone(),
+            embedder: self.embedder.clone(),
         }
     }
 }
@@ -108,6 +123,8 @@ pub enum Command {
     Enroll(enroll::Args),
     /// List, show, rename, remove, export or import people
     People(people::Args),
+    /// Install, list or remove trained heads
+    Heads(heads::Args),
     /// Say who is on photos
     Identify(identify::Args),
     /// Find faces in photos
@@ -136,6 +153,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(args, common),
         Command::Enroll(args) => enroll::run(args, common),
         Command::People(args) => people::run(args, common),
+        Command::Heads(args) => heads::run(args, common),
         Command::Identify(args) => identify::run(args, common),
         Command::Detect(args) => detect::run(args, common),
         Command::Embed(args) => embed::run(args, common),

@@ -147,6 +147,13 @@ fn list(state_dir: &Path, is_json: bool) -> anyhow::Result<()> {
     } in people
     {
         let role = person.role.map(|role| format!(", {role}")).unwrap_or_default();
+        if faces == 0 {
+            say(format_args!(
+                "{:id_width$}  {}{role}  (no photos)",
+                person.id, person.name
+            ))?;
+            continue;
+        }
         let photos = if faces == 1 { "photo" } else { "photos" };
         let kept = if crops > 0 {
             format!(", {crops} kept")
@@ -238,7 +245,19 @@ fn remove(gallery: &mut Gallery, wanted: &[String], yes: bool, is_json: bool) ->
     }
     // By id: what was asked about is what is removed, even if names changed meanwhile.
     let ids: Vec<String> = people.into_iter().map(|person| person.id).collect();
+    let mut of_heads = Vec::new();
+    for id in &ids {
+        for head in gallery.heads_of(id)? {
+            of_heads.push((id, head));
+        }
+    }
     let removed = gallery.remove(&ids)?;
+    for (id, head) in of_heads {
+        complain(format_args!(
+            "kith: the head {head} was trained on the face of {id} and answers \"unknown\" for it from now on; \
+             only training it anew without those photos makes it forget the face"
+        ));
+    }
     print(is_json, &removed, || {
         removed
             .iter()

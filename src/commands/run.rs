@@ -56,6 +56,8 @@ pub(super) fn settings(file: &std::path::Path, common: &Common) -> Result<(Setti
     runtime.provider = common.provider.unwrap_or(runtime.provider);
     runtime.library = common.runtime_library.clone().or(runtime.library.take());
     runtime.models = common.models.clone().or(runtime.models.take());
+    runtime.models_d = common.models_d.clone().or(runtime.models_d.take());
+    runtime.embedder = common.embedder.clone().or(runtime.embedder.take());
     let state = paths::state_dir(common.state.as_deref().or(settings.state.as_deref()));
     Ok((settings, state))
 }

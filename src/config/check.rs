@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::error::Mistake;
 use super::keys::{Key, Kind};
+use crate::identify::IdentifyBy;
 
 /// The valid part of `value` as a JSON object; what isn't valid is left out and named in `mistakes`.
 pub(super) fn table(keys: &[Key], value: &Value, mistakes: &mut Vec<Mistake>) -> Json {
@@ -67,6 +68,7 @@ fn checked(key: &Key, value: &Value, path: &str, mistakes: &mut Vec<Mistake>) ->
         }
         (Kind::Text | Kind::Path, ValueKind::String(text)) => (!text.trim().is_empty()).then(|| json!(text)),
         (Kind::Choice(words), ValueKind::String(text)) => words.contains(&text.as_str()).then(|| json!(text)),
+        (Kind::IdentifyBy, ValueKind::String(text)) => text.parse::<IdentifyBy>().ok().map(|_| json!(text)),
         (Kind::Switch, ValueKind::Boolean(on)) => Some(json!(on)),
         (Kind::Switch, ValueKind::String(text)) if from_environment => text.parse::<bool>().ok().map(|on| json!(on)),
         (Kind::Whole(from, to), kind) => whole(kind, from_environment)

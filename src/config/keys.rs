@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::identify::IdentifyBy;
+
 /// What a value has to be.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
@@ -17,6 +19,8 @@ pub(super) enum Kind {
     Switch,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// What names faces; see [`IdentifyBy`].
+    IdentifyBy,
     /// A table with keys of its own.
     Table(&'static [Key]),
     /// Any number of tables, `[[name]]`.
@@ -36,6 +40,7 @@ impl Kind {
                 let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
                 format!("one of {}", quoted.join(", "))
             }
+            Self::IdentifyBy => IdentifyBy::VALID.to_owned(),
             Self::Table(_) => "a table".to_owned(),
             Self::Tables(_) => "a list of tables, each under its own [[heading]]".to_owned(),
         }
@@ -154,14 +159,28 @@ const RUNTIME: &[Key] = &[
         "found",
         "The folder of `models.toml` and the networks.",
     ),
+    key(
+        "models_d",
+        Kind::Path,
+        "`models.d` in the configuration directory",
+        "The folder of your own models: every `*.toml` in it is read as `models.toml` is.",
+    ),
 ];
 
-const IDENTIFY: &[Key] = &[key(
-    "by",
-    Kind::Choice(&["gallery"]),
-    "`\"gallery\"`",
-    "Compare with the enrolled photos.",
-)];
+const IDENTIFY: &[Key] = &[
+    key(
+        "by",
+        Kind::IdentifyBy,
+        "`\"gallery\"`",
+        "`gallery` compares with the enrolled photos; `head:NAME` asks the trained head of that name (`kith heads`).",
+    ),
+    key(
+        "embedder",
+        Kind::Text,
+        "`\"mobilefacenet\"`, or the head's",
+        "What embeds faces, by its name in the catalogue of models. A head needs the one that it was trained on.",
+    ),
+];
 
 const VERDICT: &[Key] = &[key(
     "min_shots",

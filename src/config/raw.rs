@@ -40,12 +40,14 @@ pub(super) struct Runtime {
     pub(super) threads: Option<usize>,
     pub(super) library: Option<PathBuf>,
     pub(super) models: Option<PathBuf>,
+    pub(super) models_d: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Identify {
     pub(super) by: Option<String>,
+    pub(super) embedder: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -12,6 +12,7 @@ use super::raw::{self, Raw};
 use super::secret::Secret;
 use crate::camera::Address;
 use crate::frame::CameraId;
+use crate::identify::IdentifyBy;
 use crate::runtime::RuntimeSettings;
 
 /// A checked configuration.
@@ -60,13 +61,6 @@ pub struct MqttSettings {
     pub keep_alive_s: u16,
 }
 
-/// What turns an embedding into a person. Trained heads come with the trainer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IdentifyBy {
-    /// The enrolled photos.
-    Gallery,
-}
-
 /// One camera.
 #[derive(Debug, Clone)]
 pub struct CameraSettings {
@@ -97,11 +91,11 @@ pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Opt
             threads: runtime.threads,
             library: runtime.library.map(|path| folder.join(path)),
             models: runtime.models.map(|path| folder.join(path)),
+            models_d: runtime.models_d.map(|path| folder.join(path)),
+            embedder: raw.identify.embedder,
         },
-        identify_by: match raw.identify.by.as_deref() {
-            // The table of keys allows no other word yet.
-            None | Some(_) => IdentifyBy::Gallery,
-        },
+        // The walk along the keys let nothing else through.
+        identify_by: raw.identify.by.and_then(|by| by.parse().ok()).unwrap_or_default(),
         min_shots: raw.verdict.min_shots.unwrap_or(3),
         presence_hold: Duration::from_secs(raw.presence.hold_s.unwrap_or(60)),
         announce_again: Duration::from_secs(raw.announce_again_s.unwrap_or(30)),

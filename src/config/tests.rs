@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::fs;
 
 use super::*;
+use crate::identify::IdentifyBy;
 
 const SMALLEST: &str = "[mqtt]\nurl = \"mqtt://127.0.0.1:1883\"\n[[camera]]\nid = \"door\"\nurl = \"file:clip.mp4\"\n";
 
@@ -117,6 +118,26 @@ fn passwords_come_from_files_and_are_never_shown() {
         "username = \"a\"\npassword_file = \"nowhere\"\n[[camera]]\n",
     );
     assert_eq!(mistakes(&lost)[0].0, "mqtt.password_file");
+}
+
+#[test]
+fn faces_are_named_by_the_gallery_or_a_head() {
+    let by = |value: &str| load_text(&format!("[identify]\nby = \"{value}\"\n{SMALLEST}"), &[]);
+    assert_eq!(load_text(SMALLEST, &[]).unwrap().identify_by, IdentifyBy::Gallery);
+    assert_eq!(by("gallery").unwrap().identify_by, IdentifyBy::Gallery);
+    assert_eq!(
+        by("head:family").unwrap().identify_by,
+        IdentifyBy::Head("family".into())
+    );
+    for wrong in ["head", "head:", "family", "Gallery", "heads:family"] {
+        let found = mistakes(&format!("[identify]\nby = \"{wrong}\"\n{SMALLEST}"));
+        assert_eq!(found[0].0, "identify.by");
+        assert!(found[0].1.contains("\"head:NAME\""), "{found:?}");
+    }
+    let folders = load_text(&format!("[runtime]\nmodels_d = \"mine\"\n{SMALLEST}"), &[]).unwrap();
+    assert!(folders.runtime.models_d.unwrap().ends_with("mine"));
+    let other = load_text(&format!("[identify]\nembedder = \"small\"\n{SMALLEST}"), &[]).unwrap();
+    assert_eq!(other.runtime.embedder.as_deref(), Some("small"));
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! Looks whether the gallery changed, so that somebody who was enrolled is known a second later, and somebody who was
 //! removed is not.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::engine::EngineFacts;
 use crate::gallery::{Gallery, GalleryError};
+use crate::identify::IdentifierSource;
 use crate::publish::Saying;
 use crate::stop::Stop;
 use crate::watcher::SharedIdentifier;
@@ -18,15 +18,14 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Starts the thread that owns the daemon's connection to the gallery.
 pub(super) fn start(
     mut gallery: Gallery,
-    facts: &EngineFacts,
+    source: IdentifierSource,
     identifier: SharedIdentifier,
     sayings: mpsc::Sender<Saying>,
     stop: Stop,
 ) -> std::io::Result<thread::JoinHandle<()>> {
-    let facts = facts.clone();
     thread::Builder::new().name("gallery".to_owned()).spawn(move || {
         while !stop.wait(EVERY) {
-            match look(&mut gallery, &facts, &identifier) {
+            match look(&mut gallery, &source, &identifier) {
                 Ok(None) => {}
                 Ok(Some(enrolled)) => {
                     let _ = sayings.blocking_send(enrolled);
@@ -41,14 +40,13 @@ pub(super) fn start(
 /// Takes a change over; says who is enrolled now.
 fn look(
     gallery: &mut Gallery,
-    facts: &EngineFacts,
+    source: &IdentifierSource,
     identifier: &SharedIdentifier,
 ) -> Result<Option<Saying>, GalleryError> {
     if !gallery.changed()? {
         return Ok(None);
     }
-    let matcher = gallery.matcher(&facts.space, facts.thresholds, facts.calibration)?;
-    *identifier.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(matcher);
+    *identifier.write().unwrap_or_else(PoisonError::into_inner) = source.identifier(Some(gallery))?;
     let people = gallery.people()?;
     tracing::info!(people = people.len(), "the gallery changed");
     Ok(Some(Saying::Enrolled(

@@ -25,9 +25,9 @@ pub use cameras::check_camera;
 use crate::config::Settings;
 use crate::engine::{self, EngineFacts, Meter};
 use crate::gallery::Gallery;
-use crate::identify::Identifier;
-use crate::model::Catalogue;
-use crate::paths;
+use crate::identify::IdentifierSource;
+use crate::model::{EmbedderModel, Kind, ModelFile};
+use crate::networks::{self, DETECTOR};
 use crate::publish::{self, Depth, Desk, Farewell, Info, ModelInfo, Outbox, Saying, StatsSource, ToOutbox, Topics};
 use crate::state_dir;
 use crate::stop::Stop;
@@ -73,9 +73,11 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     let meter = Arc::new(Meter::default());
 
     // The slowest first.
+    let mut runtime_settings = settings.runtime.clone();
+    let source = IdentifierSource::open(&settings.identify_by, &mut runtime_settings)?;
     let (opened, died) = (news_sender.clone(), news_sender.clone());
     let (engine, engine_thread) = engine::start(
-        settings.runtime.clone(),
+        runtime_settings,
         Arc::clone(&meter),
         move |facts| tell(&opened, News::Opened(Box::new(facts))),
         move || tell(&died, News::EngineDied),
@@ -104,27 +106,30 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
             return other.map(|_| Ended::ByWish);
         }
     };
+    for person in source.prepare(&mut Gallery::open(state)?)? {
+        tracing::info!(person = person.id, "a class of the head got a person without photos");
+    }
     let gallery = Gallery::open_read_only(state)?;
-    let matcher = gallery.matcher(&facts.space, facts.thresholds, facts.calibration)?;
+    let identifier: SharedIdentifier = Arc::new(RwLock::new(source.identifier(Some(&gallery))?));
     let people = gallery.people()?;
     if people.is_empty() {
         tracing::warn!("nobody is enrolled, so everybody is unknown; add people with `kith enroll NAME PHOTO…`");
     }
-    let identifier: SharedIdentifier = Arc::new(RwLock::new(Arc::new(matcher) as Arc<dyn Identifier + Sync>));
+    let networks = networks_in_use(settings, &facts.embedder, &source)?;
     // In this order: once `info` is there, the node is `online`.
     let everybody: Vec<_> = people.into_iter().map(|summary| summary.person).collect();
     let enrolled = everybody.len();
     publishing.say(Saying::Enrolled(everybody));
     publishing.say(Saying::Info(Box::new(Info {
         provider: facts.provider.clone(),
-        models: models(settings)?,
+        models: networks.files,
         cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
         people: enrolled,
         started,
     })));
     let gallery_thread = gallery_watch::start(
         gallery,
-        &facts,
+        source,
         Arc::clone(&identifier),
         publishing.sayings.clone(),
         stop.clone(),
@@ -133,6 +138,7 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         settings,
         node: &node,
         facts: &facts,
+        model: &networks.model,
         identifier: &identifier,
         engine: &engine,
         outbox: &publishing.outbox,
@@ -298,14 +304,42 @@ impl Publishing {
     }
 }
 
-/// The networks in use, as `info` names them.
-fn models(settings: &Settings) -> anyhow::Result<Vec<ModelInfo>> {
-    let catalogue = Catalogue::read(&paths::models_dir(settings.runtime.models.as_deref()))?;
-    let files = catalogue.models().iter().flat_map(|model| {
+/// The networks in use, as they are named to others.
+struct NetworksInUse {
+    /// In events: the embedder and perhaps the head, each with the first digits of its sha256.
+    model: Arc<str>,
+    /// In `info`.
+    files: Vec<ModelInfo>,
+}
+
+fn networks_in_use(
+    settings: &Settings,
+    embedder: &EmbedderModel,
+    source: &IdentifierSource,
+) -> anyhow::Result<NetworksInUse> {
+    let head = match source {
+        IdentifierSource::Head(head) => Some(head.model()),
+        IdentifierSource::Gallery { .. } => None,
+    };
+    let catalogue = networks::catalogue(&settings.runtime)?;
+    let in_use = catalogue.models().filter(|model| match model.kind {
+        Kind::Detector => model.name == DETECTOR,
+        Kind::Embedder => model.name == embedder.name,
+        Kind::Head => head.is_some_and(|head| model.name == head.name),
+    });
+    let files = in_use.flat_map(|model| {
         model.files.iter().map(|(role, file)| ModelInfo {
             name: format!("{}/{role}", model.name),
             sha256: file.sha256.clone(),
         })
     });
-    Ok(files.collect())
+    let with_digits = |name: &str, file: &ModelFile| format!("{name}-{}", file.sha256.get(..8).unwrap_or(&file.sha256));
+    let mut model = with_digits(&embedder.name, &embedder.file);
+    if let Some(head) = head {
+        model = format!("{model}+{}", with_digits(&head.name, &head.file));
+    }
+    Ok(NetworksInUse {
+        model: model.into(),
+        files: files.collect(),
+    })
 }

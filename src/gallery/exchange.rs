@@ -231,9 +231,6 @@ fn import_person(transaction: &Transaction<'_>, entry: PersonLine, line: usize) 
     if !is_id(&entry.id) {
         return Err(wrong(format!("{:?} is no id ([a-z0-9_-]+, at most 64)", entry.id)));
     }
-    if entry.faces.is_empty() {
-        return Err(wrong(format!("{} has no face", entry.id)));
-    }
     let existing = transaction
         .query_row("SELECT * FROM person WHERE uid = ?", [entry.uid.to_string()], |row| {
             Ok((row.get::<_, i64>("person")?, record::person_of(row)?))

@@ -6,6 +6,7 @@
 //! - `people`: listing, renaming, removing
 //! - `enrol`: adding, all or nothing
 //! - `spaces`: vectors of one embedding space, re-embedding for another
+//! - `heads`: whom the classes of trained heads stand for
 //! - `exchange`: export and import
 //!
 //! Locks: every change is one `BEGIN IMMEDIATE` transaction, so SQLite's own write lock is the lock between commands.
@@ -15,6 +16,7 @@
 mod enrol;
 mod error;
 mod exchange;
+mod heads;
 mod name;
 mod people;
 mod record;
@@ -27,6 +29,7 @@ use std::time::Duration;
 pub use enrol::{Enrolled, Enrolment, Who};
 pub use error::GalleryError;
 pub use exchange::{Imported, MAX_LINE_BYTES};
+pub use heads::{MappedClass, Removed};
 pub use name::{MAX_NAME_CHARS, Name, NameError};
 pub use record::{FaceRecord, MarginCrop, NewFace, Person, PersonSummary};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};

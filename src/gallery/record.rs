@@ -36,6 +36,14 @@ pub struct PersonSummary {
     pub spaces: Vec<String>,
 }
 
+impl PersonSummary {
+    /// Whether the person has faces, but none with a vector in `space`, so that nobody can be compared with them. Somebody
+    /// without faces lacks nothing: only heads know them.
+    pub fn lacks(&self, space: &str) -> bool {
+        self.faces > 0 && !self.spaces.iter().any(|has| has == space)
+    }
+}
+
 /// An enrolled face, without its vectors and pixels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FaceRecord {
@@ -65,9 +73,26 @@ pub struct MarginCrop {
 }
 
 impl MarginCrop {
-    /// Where landmarks of the photo lie in the crop, in pixels of the crop.
-    pub fn landmarks_in_crop(&self, in_photo: &Landmarks) -> Landmarks {
-        in_photo.map(|[x, y]| [(x - self.left_px) * self.scale, (y - self.top_px) * self.scale])
+    /// Where a face of the photo lies in the crop, in pixels of the crop.
+    pub fn face_in_crop(&self, in_photo: &Face) -> Face {
+        let place = |[x, y]: [f32; 2]| [(x - self.left_px) * self.scale, (y - self.top_px) * self.scale];
+        let FaceBox {
+            left,
+            top,
+            right,
+            bottom,
+        } = in_photo.box_in_frame;
+        let ([left, top], [right, bottom]) = (place([left, top]), place([right, bottom]));
+        Face {
+            box_in_frame: FaceBox {
+                left,
+                top,
+                right,
+                bottom,
+            },
+            probability: in_photo.probability,
+            landmarks: in_photo.landmarks.map(place),
+        }
     }
 }
 

@@ -13,7 +13,8 @@ use crate::state_dir;
 const APPLICATION_ID: i64 = 0x4b69_7468;
 
 /// One entry per schema version, never changed once released. The checks are the last line against half a person.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     PRAGMA application_id = 0x4b697468;
     CREATE TABLE person (
         person INTEGER PRIMARY KEY,
@@ -45,7 +46,18 @@ const STEPS: &[&str] = &["
         vector BLOB NOT NULL CHECK (length(vector) > 0 AND length(vector) % 4 = 0),
         PRIMARY KEY (face, space)
     ) STRICT;
-"];
+",
+    "
+    -- Whom a class of a trained head stands for. NULL: a person who was removed; the class answers unknown.
+    CREATE TABLE head_class (
+        head TEXT NOT NULL CHECK (head <> ''),
+        class TEXT NOT NULL CHECK (class <> ''),
+        person INTEGER REFERENCES person ON DELETE SET NULL,
+        PRIMARY KEY (head, class)
+    ) STRICT;
+    CREATE INDEX head_class_person ON head_class (person);
+",
+];
 
 /// The steps in rusqlite_migration's form.
 pub(super) fn migrations() -> Migrations<'static> {
@@ -179,19 +191,56 @@ mod tests {
         migrations().validate().unwrap();
     }
 
+    /// The steps that there are, and one more.
+    fn with_step(step: &'static str) -> Migrations<'static> {
+        Migrations::new(STEPS.iter().copied().chain([step]).map(M::up).collect())
+    }
+
+    /// A gallery as Kith made it before there were heads.
+    #[test]
+    fn people_of_version_1_are_there_after_the_migration_and_heads_can_be_mapped() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join(FILE_NAME);
+        let mut connection = Connection::open(&database).unwrap();
+        Migrations::new(vec![M::up(STEPS[0])])
+            .to_latest(&mut connection)
+            .unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO person (id, uid, name) VALUES ('ann', '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'Ann');
+                 INSERT INTO face (person, source_sha256, box, landmarks, probability, size_px, sharpness, yaw_degrees)
+                 VALUES (1, zeroblob(32), zeroblob(16), zeroblob(40), 1.0, 100.0, 0.5, 0.0);
+                 INSERT INTO embedding VALUES (1, 'space', x'0000803f00000000');",
+            )
+            .unwrap();
+        drop(connection);
+        let mut gallery = Gallery::open(folder.path()).unwrap();
+        assert!(backup_path(&database, newest_version()).exists());
+        let ann = gallery.find("ann").unwrap();
+        assert_eq!(gallery.vectors("space").unwrap()[0].faces[0].as_slice(), [1.0, 0.0]);
+        let mapped = gallery
+            .map_classes("head", &["Ann".to_owned()], crate::gallery::Removed::Stay)
+            .unwrap();
+        assert_eq!(mapped[0].person.as_ref(), Some(&ann));
+        gallery.remove(&["ann".to_owned()]).unwrap();
+        assert_eq!(gallery.class_people("head").unwrap(), [("Ann".to_owned(), None)]);
+        gallery.check().unwrap();
+    }
+
     #[test]
     fn a_migration_leaves_a_private_backup_of_the_old_version() {
         let folder = tempfile::tempdir().unwrap();
         drop(Gallery::open(folder.path()).unwrap());
         let database = folder.path().join(FILE_NAME);
         let mut connection = Connection::open(&database).unwrap();
-        let later = Migrations::new(vec![M::up(STEPS[0]), M::up("ALTER TABLE person ADD COLUMN hat TEXT")]);
-        migrate(&mut connection, &database, &later, 2).unwrap();
+        let newest = newest_version();
+        let later = with_step("ALTER TABLE person ADD COLUMN hat TEXT");
+        migrate(&mut connection, &database, &later, newest + 1).unwrap();
         connection
             .query_row("SELECT count(hat) FROM person", [], |_| Ok(()))
             .unwrap();
 
-        let backup = backup_path(&database, 2);
+        let backup = backup_path(&database, newest + 1);
         assert_eq!(backups(&database), std::slice::from_ref(&backup));
         let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&backup).unwrap()) & 0o777;
         assert_eq!(mode, 0o600);
@@ -199,13 +248,13 @@ mod tests {
         assert_eq!(
             old.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
                 .unwrap(),
-            1
+            newest
         );
         drop(connection);
 
         let refusal = Gallery::open(folder.path()).unwrap_err();
         assert!(
-            matches!(refusal, GalleryError::NewerSchema { found: 2, known: 1, .. }),
+            matches!(refusal, GalleryError::NewerSchema { found, known, .. } if (found, known) == (newest + 1, newest)),
             "{refusal}"
         );
     }
@@ -216,13 +265,11 @@ mod tests {
         drop(Gallery::open(folder.path()).unwrap());
         let database = folder.path().join(FILE_NAME);
         let mut connection = Connection::open(&database).unwrap();
-        let broken = Migrations::new(vec![
-            M::up(STEPS[0]),
-            M::up("DROP TABLE embedding; DROP TABLE nonsense"),
-        ]);
-        let error = migrate(&mut connection, &database, &broken, 2).unwrap_err();
+        let broken = with_step("DROP TABLE embedding; DROP TABLE nonsense");
+        let newest = newest_version();
+        let error = migrate(&mut connection, &database, &broken, newest + 1).unwrap_err();
         assert!(
-            matches!(error, GalleryError::Migration { from: 1, to: 2, .. }),
+            matches!(error, GalleryError::Migration { from, to, .. } if (from, to) == (newest, newest + 1)),
             "{error}"
         );
         drop(connection);

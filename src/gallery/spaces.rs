@@ -67,11 +67,11 @@ impl Gallery {
         Ok(everybody)
     }
 
-    /// A matcher over everybody's vectors in `space`. Faces that only have vectors of another space take no part;
+    /// A matcher over everybody's vectors in `space`. People without a face, whom only heads know, are left out. Faces that only have vectors of another space take no part;
     /// `enrolment::reembed` gives those with a kept crop a vector first.
     ///
     /// # Errors
-    /// [`GalleryError::OtherSpace`] when somebody has no vector in `space`; or when the database fails.
+    /// [`GalleryError::OtherSpace`] when somebody has faces but no vector in `space`; or when the database fails.
     pub fn matcher(
         &self,
         space: &str,
@@ -79,16 +79,21 @@ impl Gallery {
         calibration: Calibration,
     ) -> Result<GalleryMatcher, GalleryError> {
         let everybody = self.vectors(space)?;
-        let without: Vec<_> = everybody.iter().filter(|one| one.faces.is_empty()).collect();
+        let people = self.people()?;
+        let without: Vec<String> = people
+            .iter()
+            .filter(|one| one.lacks(space))
+            .map(|one| one.person.id.clone())
+            .collect();
         if without.is_empty() {
             return Ok(GalleryMatcher::new(everybody, thresholds, calibration));
         }
-        let mut stored: Vec<String> = self.people()?.into_iter().flat_map(|summary| summary.spaces).collect();
+        let mut stored: Vec<String> = people.into_iter().flat_map(|summary| summary.spaces).collect();
         stored.sort();
         stored.dedup();
         Err(GalleryError::OtherSpace {
             space: space.to_string(),
-            ids: without.into_iter().map(|one| one.person.id.clone()).collect(),
+            ids: without,
             stored,
         })
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Answer, Candidate, Identification, Identifier, MAX_RANKED, SimilarTo};
-use crate::embed::Embedding;
+use crate::embed::{Embedded, Embedding};
 use crate::gallery::{Person, Vectors};
 use crate::model::{Calibration, Thresholds};
 
@@ -98,8 +98,9 @@ impl GalleryMatcher {
     }
 }
 
-impl Identifier for GalleryMatcher {
-    fn identify(&self, embedding: &Embedding) -> Identification {
+impl GalleryMatcher {
+    /// As [`Identifier::identify`], which needs no more than the unit vector here.
+    pub fn identify(&self, embedding: &Embedding) -> Identification {
         let ranked = self.rank(embedding);
         let Some(best) = ranked.first() else {
             return Identification {
@@ -132,6 +133,12 @@ impl Identifier for GalleryMatcher {
             }
         };
         Identification { answer, ranked }
+    }
+}
+
+impl Identifier for GalleryMatcher {
+    fn identify(&self, embedded: &Embedded) -> Identification {
+        self.identify(&embedded.embedding)
     }
 
     fn people(&self) -> usize {

@@ -1,35 +1,41 @@
 //! Whose face it is: an embedding goes in, ranked people with a calibrated confidence come out, or unknown.
 
 mod calibration;
+mod head;
 mod matcher;
+mod source;
 
 use std::sync::Arc;
 
 pub use calibration::Belief;
+pub use head::{Head, HeadError, HeadIdentifier};
 pub use matcher::GalleryMatcher;
+pub use source::{IdentifierSource, IdentifyBy};
 
-use crate::embed::Embedding;
+use crate::embed::Embedded;
 use crate::gallery::Person;
 
 /// Most people in [`Identification::ranked`].
 pub const MAX_RANKED: usize = 5;
 
 /// Names whose face an embedding is. A trait, since a trained head answers the same question in another way
-/// (`identify.by = "gallery"` or `"head:NAME"`).
-pub trait Identifier: Send {
-    /// Whose face `embedding` is; it must be of the space that the identifier was made for.
-    fn identify(&self, embedding: &Embedding) -> Identification;
+/// (`identify.by = "gallery"` or `"head:NAME"`). The workers of all cameras ask one, which lasts until the gallery
+/// changes.
+pub trait Identifier: Send + Sync {
+    /// Whose face `embedded` is; it must be of the space that the identifier was made for.
+    fn identify(&self, embedded: &Embedded) -> Identification;
 
     /// Number of people that it can name.
     fn people(&self) -> usize;
 }
 
-/// Somebody who may be meant, with the similarity of their best face.
+/// Somebody who may be meant, and how near they are.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
     /// Who.
     pub person: Arc<Person>,
-    /// Cosine similarity, -1 to 1. For explaining only: published, it would help an attacker climb.
+    /// By the gallery: cosine similarity of the best face, -1 to 1. By a head: its probability. For explaining only:
+    /// published, it would help an attacker climb.
     pub similarity: f32,
 }
 
@@ -47,7 +53,8 @@ pub enum Answer {
     Unknown {
         /// Probability that this is right, 0 to 1; 1 where nobody is enrolled.
         confidence: f64,
-        /// The enrolled person who is nearest; `None` where nobody is enrolled.
+        /// The enrolled person who is nearest; `None` where nobody is enrolled, or a head takes the face for somebody
+        /// who was removed.
         similar_to: Option<SimilarTo>,
     },
 }

@@ -1,238 +1,32 @@
-//! `models.toml`, parsed and checked.
+//! `models.toml` and the files of `models.d`, parsed and checked.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use serde::{Deserialize, Serialize};
+use data_encoding::HEXLOWER;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-/// Why a model can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum CatalogueError {
-    /// The catalogue is not there or not readable.
-    #[error("can't read the model catalogue {path}: {source}; in a checkout, `cargo xtask models` makes the models")]
-    Unreadable {
-        /// Where it was looked for.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The catalogue does not parse.
-    #[error("the model catalogue {path} is wrong: {reason}")]
-    Malformed {
-        /// Which file.
-        path: PathBuf,
-        /// Where and why, in the parser's words.
-        reason: String,
-    },
-    /// The catalogue has no such model.
-    #[error("the model catalogue {path} has no {kind} named {name}")]
-    NoSuchModel {
-        /// Which file.
-        path: PathBuf,
-        /// `detector`, `embedder`, `head`.
-        kind: &'static str,
-        /// The name that was asked for.
-        name: String,
-    },
-    /// A model's entry lacks something that its kind needs.
-    #[error("the model {model} in the catalogue lacks {what}")]
-    Incomplete {
-        /// The model's name.
-        model: String,
-        /// The missing key.
-        what: &'static str,
-    },
-    /// A model file is not there or not readable.
-    #[error("can't read the model file {path}: {source}; in a checkout, `cargo xtask models` makes it")]
-    FileUnreadable {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A model file is not the one that the catalogue describes.
-    #[error(
-        "the model file {path} is not the one in the catalogue: its sha256 is {found}, not {expected}; \
-         make or install the models again"
-    )]
-    WrongFile {
-        /// Which file.
-        path: PathBuf,
-        /// From the catalogue.
-        expected: String,
-        /// Of the file.
-        found: String,
-    },
-}
+use super::entry::{EmbedderModel, HeadModel, Kind, Model, ModelFile, Reads};
+use super::error::CatalogueError;
 
-/// What a model does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Finds faces.
-    Detector,
-    /// Turns a crop into a vector.
-    Embedder,
-    /// A classifier on an embedder's output.
-    Head,
-}
+/// The name of the shipped catalogue's file.
+pub const FILE_NAME: &str = "models.toml";
 
-impl Kind {
-    /// As in the catalogue.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Detector => "detector",
-            Self::Embedder => "embedder",
-            Self::Head => "head",
-        }
-    }
-}
-
-/// One file of a model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelFile {
-    /// Relative to the catalogue's folder.
-    pub path: PathBuf,
-    /// Lower-case hex.
-    pub sha256: String,
-}
-
-/// What a model takes: pixels as `(value - mean) * scale`, in planes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Input {
-    /// The order of the planes; only `rgb` so far.
-    pub channels: Channels,
-    /// `None` where the network takes any.
-    pub width_px: Option<u32>,
-    /// `None` where the network takes any.
-    pub height_px: Option<u32>,
-    /// In grey levels, 0 to 255.
-    pub mean: f32,
-    /// Per grey level.
-    pub scale: f32,
-}
-
-/// The order of a picture's planes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Channels {
-    /// Red, green, blue.
-    Rgb,
-}
-
-/// An output of a network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Output {
-    /// Its name in the ONNX graph.
-    pub name: String,
-    /// Values for each face.
-    pub values: usize,
-}
-
-/// From which similarity on two faces count as one person's.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Thresholds {
-    /// Least cosine similarity of the best match.
-    pub cosine: f32,
-    /// Least distance in cosine similarity to the runner-up person.
-    pub margin_cosine: f32,
-}
-
-/// What turns a similarity into a probability; see `identify::calibration` and `docs/design/confidence.md`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Calibration {
-    /// `a` in the likelihood ratio of same to different person, `exp(a + b * cosine)`.
-    pub lr_intercept: f64,
-    /// `b` there; positive.
-    pub lr_slope: f64,
-    /// Mean cosine similarity of two photos of one person.
-    pub same_mean: f64,
-    /// Its standard deviation.
-    pub same_sd: f64,
-    /// Mean cosine similarity of photos of two people.
-    pub different_mean: f64,
-    /// Its standard deviation.
-    pub different_sd: f64,
-    /// The range of similarities that the fit saw; outside of it the likelihood ratio stays at the end's.
-    pub cosine_range: [f64; 2],
-    /// The stated prior that a visitor is an enrolled person.
-    pub prior_known: f64,
-}
-
-/// A figure that was measured with a model, for people to read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Accuracy {
-    /// Share of right answers on the pairs, 0 to 1.
-    pub pairs: f64,
-    /// How it was measured.
-    pub how: String,
-}
-
-/// One entry of the catalogue.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Model {
-    /// Unique within its kind.
-    pub name: String,
-    /// What it does.
-    pub kind: Kind,
-    /// The package that the weights come from.
-    pub source: String,
-    /// SPDX identifier of the weights' licence.
-    pub licence: String,
-    /// By role: `pnet`, `rnet`, `onet`; `network`.
-    pub files: BTreeMap<String, ModelFile>,
-    /// What it takes.
-    pub input: Input,
-    /// How a face is brought into the input's form; embedders only.
-    pub alignment: Option<String>,
-    /// By role, such as `embedding`; embedders only.
-    #[serde(default)]
-    pub outputs: BTreeMap<String, Output>,
-    /// What makes two vectors comparable; embedders only.
-    pub embedding_space: Option<String>,
-    /// Made by `cargo xtask calibrate`; embedders only.
-    pub thresholds: Option<Thresholds>,
-    /// Made by `cargo xtask calibrate`; embedders only.
-    pub calibration: Option<Calibration>,
-    /// Made by `cargo xtask calibrate`; embedders only.
-    pub accuracy: Option<Accuracy>,
-}
-
-/// An embedder's entry with all that its kind needs.
-#[derive(Debug, Clone)]
-pub struct EmbedderModel {
-    /// The catalogue's name.
-    pub name: String,
-    /// The network.
-    pub file: ModelFile,
-    /// Mean and scale of the input.
-    pub input: Input,
-    /// How a face is aligned.
-    pub alignment: String,
-    /// The output that holds the raw vector.
-    pub embedding: Output,
-    /// What makes two vectors comparable.
-    pub embedding_space: String,
-    /// When a match counts; `None` until it was measured.
-    pub thresholds: Option<Thresholds>,
-    /// From similarity to probability; `None` until it was measured.
-    pub calibration: Option<Calibration>,
-}
-
-/// The models of a folder.
-#[derive(Debug, Clone)]
+/// The models of one or more files.
+#[derive(Debug, Clone, Default)]
 pub struct Catalogue {
-    folder: PathBuf,
-    models: Vec<Model>,
+    entries: Vec<Entry>,
+    /// The files that were read.
+    files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    model: Model,
+    /// The file that it stands in.
+    file: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -247,35 +41,100 @@ impl Catalogue {
     /// # Errors
     /// When it is missing or malformed.
     pub fn read(folder: &Path) -> Result<Self, CatalogueError> {
-        let path = folder.join("models.toml");
-        let text = fs::read_to_string(&path).map_err(|source| CatalogueError::Unreadable {
-            path: path.clone(),
-            source,
-        })?;
-        let file: File = toml::from_str(&text).map_err(|error| CatalogueError::Malformed {
-            path: path.clone(),
-            reason: error.to_string().trim().to_string(),
-        })?;
-        let mut names = BTreeSet::new();
-        if let Some(twice) = file
-            .model
-            .iter()
-            .find(|model| !names.insert((model.kind.name(), &model.name)))
-        {
-            return Err(CatalogueError::Malformed {
-                path,
-                reason: format!("there is more than one {} named {:?}", twice.kind.name(), twice.name),
-            });
-        }
-        Ok(Self {
-            folder: folder.to_path_buf(),
-            models: file.model,
-        })
+        let mut catalogue = Self::default();
+        catalogue.add(&folder.join(FILE_NAME))?;
+        Ok(catalogue)
     }
 
-    /// The models, in the file's order.
-    pub fn models(&self) -> &[Model] {
-        &self.models
+    /// Reads `models.toml` in `folder` and every `*.toml` in `models_d`, in the order of their names; no such folder is
+    /// an empty one.
+    ///
+    /// # Errors
+    /// When one of them is malformed, or has a model that another one has.
+    pub fn read_with(folder: &Path, models_d: &Path) -> Result<Self, CatalogueError> {
+        let (catalogue, mut problems) = Self::gather(folder, models_d);
+        if problems.is_empty() {
+            Ok(catalogue)
+        } else {
+            Err(problems.swap_remove(0))
+        }
+    }
+
+    /// As [`Self::read_with`], but goes on after a problem: what could be read, and everything that is wrong.
+    pub fn gather(folder: &Path, models_d: &Path) -> (Self, Vec<CatalogueError>) {
+        let mut catalogue = Self::default();
+        let mut problems = Vec::new();
+        problems.extend(catalogue.add(&folder.join(FILE_NAME)).err());
+        match toml_files(models_d) {
+            Ok(files) => problems.extend(files.iter().filter_map(|file| catalogue.add(file).err())),
+            Err(source) => problems.push(CatalogueError::Unreadable {
+                path: models_d.to_path_buf(),
+                source,
+            }),
+        }
+        (catalogue, problems)
+    }
+
+    /// Adds the models in `file`, all or none.
+    ///
+    /// # Errors
+    /// When it can't be read, is malformed, or has a model that is there already.
+    pub fn add(&mut self, file: &Path) -> Result<(), CatalogueError> {
+        let text = fs::read_to_string(file).map_err(|source| CatalogueError::Unreadable {
+            path: file.to_path_buf(),
+            source,
+        })?;
+        let read: File = toml::from_str(&text).map_err(|error| CatalogueError::Malformed {
+            path: file.to_path_buf(),
+            reason: error.to_string().trim().to_string(),
+        })?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let before = self.entries.len();
+        for mut model in read.model {
+            let twin = |entry: &&Entry| entry.model.kind == model.kind && entry.model.name == model.name;
+            if let Some(first) = self.entries.iter().find(twin) {
+                let twice = CatalogueError::Twice {
+                    kind: model.kind.name(),
+                    name: model.name,
+                    first: first.file.clone(),
+                    second: file.to_path_buf(),
+                };
+                self.entries.truncate(before);
+                return Err(twice);
+            }
+            for part in model.files.values_mut() {
+                part.path = folder.join(&part.path);
+            }
+            self.entries.push(Entry {
+                model,
+                file: file.to_path_buf(),
+            });
+        }
+        self.files.push(file.to_path_buf());
+        Ok(())
+    }
+
+    /// A copy in which the entry of this kind and name is that of `other`; as it is where `other` has none.
+    #[must_use]
+    pub fn with_entry_of(&self, other: &Self, kind: Kind, name: &str) -> Self {
+        let mut copy = self.clone();
+        if let Ok(entry) = other.find(kind, name) {
+            copy.entries
+                .retain(|old| (old.model.kind, old.model.name.as_str()) != (kind, name));
+            copy.entries.push(entry.clone());
+        }
+        copy
+    }
+
+    /// The models, in the files' order.
+    pub fn models(&self) -> impl Iterator<Item = &Model> {
+        self.entries.iter().map(|entry| &entry.model)
+    }
+
+    /// The file that holds the entry of this kind and name.
+    pub fn file_of(&self, kind: Kind, name: &str) -> Option<&Path> {
+        let found = self.find(kind, name).ok()?;
+        Some(&found.file)
     }
 
     /// The detector called `name`.
@@ -283,7 +142,7 @@ impl Catalogue {
     /// # Errors
     /// When there is none.
     pub fn detector(&self, name: &str) -> Result<&Model, CatalogueError> {
-        self.find(Kind::Detector, name)
+        Ok(&self.find(Kind::Detector, name)?.model)
     }
 
     /// The embedder called `name`, complete.
@@ -291,28 +150,85 @@ impl Catalogue {
     /// # Errors
     /// When there is none or its entry lacks something.
     pub fn embedder(&self, name: &str) -> Result<EmbedderModel, CatalogueError> {
-        let model = self.find(Kind::Embedder, name)?;
-        let lacks = |what| CatalogueError::Incomplete {
-            model: model.name.clone(),
-            what,
-        };
+        let model = &self.find(Kind::Embedder, name)?.model;
+        let lacks = |what| lacks(model, what);
         Ok(EmbedderModel {
             name: model.name.clone(),
-            file: model
-                .files
-                .get("network")
-                .cloned()
-                .ok_or_else(|| lacks("files.network"))?,
-            input: model.input.clone(),
+            file: network(model)?,
+            input: model.input.clone().ok_or_else(|| lacks("input"))?,
             alignment: model.alignment.clone().ok_or_else(|| lacks("alignment"))?,
             embedding: model
                 .outputs
                 .get("embedding")
                 .cloned()
                 .ok_or_else(|| lacks("outputs.embedding"))?,
+            features: model.outputs.get("features").cloned(),
             embedding_space: model.embedding_space.clone().ok_or_else(|| lacks("embedding_space"))?,
             thresholds: model.thresholds,
             calibration: model.calibration,
+        })
+    }
+
+    /// The head called `name`, complete and fitting its embedder.
+    ///
+    /// # Errors
+    /// When there is none, its entry lacks something, or it and its embedder don't fit.
+    pub fn head(&self, name: &str) -> Result<HeadModel, CatalogueError> {
+        let Entry { model, file } = self.find(Kind::Head, name)?;
+        let lacks = |what| lacks(model, what);
+        let wrong = |problem: String| CatalogueError::Head {
+            head: name.to_owned(),
+            file: file.clone(),
+            problem,
+        };
+        let named = model.embedder.as_ref().ok_or_else(|| lacks("embedder"))?;
+        let space = model.embedding_space.as_ref().ok_or_else(|| lacks("embedding_space"))?;
+        let reads = model.reads.ok_or_else(|| lacks("reads"))?;
+        let rejection = model.rejection.ok_or_else(|| lacks("rejection"))?;
+        let network = network(model)?;
+        let embedder = self
+            .embedder(named)
+            .map_err(|error| wrong(format!("it reads the embedder {named:?}: {error}")))?;
+        if embedder.embedding_space != *space {
+            return Err(wrong(format!(
+                "it was trained in the embedding space {space:?}, but its embedder {named} is of {:?}; \
+                 train it again on that one",
+                embedder.embedding_space
+            )));
+        }
+        let output = match reads {
+            Reads::Embedding => Some(&embedder.embedding),
+            Reads::Features => embedder.features.as_ref(),
+        };
+        let values = output.map(|output| output.values).ok_or_else(|| {
+            wrong(format!(
+                "it reads {:?}, which the embedder {named} does not give",
+                reads.name()
+            ))
+        })?;
+        let mut seen = BTreeSet::new();
+        let odd = model
+            .classes
+            .iter()
+            .find(|class| class.trim().is_empty() || !seen.insert(class.as_str()));
+        if let Some(class) = odd {
+            return Err(wrong(format!("the class {class:?} is there twice, or no name")));
+        }
+        if model.classes.is_empty() {
+            return Err(lacks("classes"));
+        }
+        let shares = [rejection.probability, rejection.false_accept_rate];
+        if !shares.iter().all(|share| (0.0..=1.0).contains(share)) {
+            return Err(wrong("its rejection has a number that is not from 0 to 1".into()));
+        }
+        Ok(HeadModel {
+            name: model.name.clone(),
+            file: network,
+            embedder: named.clone(),
+            reads,
+            values,
+            classes: model.classes.clone(),
+            rejection,
         })
     }
 
@@ -321,12 +237,12 @@ impl Catalogue {
     /// # Errors
     /// When the file can't be read or is another one.
     pub fn read_file(&self, file: &ModelFile) -> Result<Vec<u8>, CatalogueError> {
-        let path = self.folder.join(&file.path);
+        let path = file.path.clone();
         let bytes = fs::read(&path).map_err(|source| CatalogueError::FileUnreadable {
             path: path.clone(),
             source,
         })?;
-        let found = format!("{:x}", HexDigest(Sha256::digest(&bytes).as_slice()));
+        let found = sha256_hex(&bytes);
         if found != file.sha256 {
             return Err(CatalogueError::WrongFile {
                 path,
@@ -337,107 +253,66 @@ impl Catalogue {
         Ok(bytes)
     }
 
-    fn find(&self, kind: Kind, name: &str) -> Result<&Model, CatalogueError> {
-        self.models
-            .iter()
-            .find(|model| model.kind == kind && model.name == name)
+    fn find(&self, kind: Kind, name: &str) -> Result<&Entry, CatalogueError> {
+        let mut of_kind = self.entries.iter().filter(|entry| entry.model.kind == kind);
+        of_kind
+            .clone()
+            .find(|entry| entry.model.name == name)
             .ok_or_else(|| CatalogueError::NoSuchModel {
-                path: self.folder.join("models.toml"),
+                path: self
+                    .files
+                    .iter()
+                    .map(|file| file.display().to_string())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                has: of_kind.by_ref().map(|entry| entry.model.name.clone()).collect(),
                 kind: kind.name(),
                 name: name.into(),
             })
     }
 }
 
-/// Lower-case hex of a digest.
-struct HexDigest<'a>(&'a [u8]);
-
-impl std::fmt::LowerHex for HexDigest<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+fn lacks(model: &Model, what: &'static str) -> CatalogueError {
+    CatalogueError::Incomplete {
+        model: model.name.clone(),
+        what,
     }
+}
+
+/// The only file of an embedder or a head.
+fn network(model: &Model) -> Result<ModelFile, CatalogueError> {
+    model
+        .files
+        .get("network")
+        .cloned()
+        .ok_or_else(|| lacks(model, "files.network"))
+}
+
+/// The `*.toml` in `folder`, in the order of their names, without hidden ones.
+fn toml_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    let mut files: Vec<PathBuf> = paths
+        .into_iter()
+        .filter(|path| {
+            path.extension().is_some_and(|ending| ending == "toml")
+                && path
+                    .file_name()
+                    .is_some_and(|name| !name.as_encoded_bytes().starts_with(b"."))
+        })
+        .collect();
+    files.sort();
+    Ok(files)
+}
+
+/// The sha256 of `bytes` in lower-case hex, as catalogues write it.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NETWORK: &[u8] = b"any bytes";
-
-    /// An entry for [`NETWORK`], as `kind`, with `rest` after it.
-    fn entry(kind: &str, rest: &str) -> String {
-        let sha256 = format!("{:x}", HexDigest(Sha256::digest(NETWORK).as_slice()));
-        format!(
-            "[[model]]\nname = \"one\"\nkind = \"{kind}\"\nsource = \"here\"\nlicence = \"MIT\"\n\
-             files.network = {{ path = \"one.onnx\", sha256 = \"{sha256}\" }}\n\
-             input = {{ channels = \"rgb\", mean = 0.0, scale = 1.0 }}\n{rest}"
-        )
-    }
-
-    fn folder_with(catalogue: &str) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("models.toml"), catalogue).unwrap();
-        fs::write(folder.path().join("one.onnx"), NETWORK).unwrap();
-        folder
-    }
-
-    #[track_caller]
-    fn check_malformed(catalogue: &str, words: &[&str]) {
-        let error = Catalogue::read(folder_with(catalogue).path()).unwrap_err();
-        assert!(matches!(error, CatalogueError::Malformed { .. }), "{error}");
-        let said = error.to_string();
-        assert!(words.iter().all(|word| said.contains(word)), "no {words:?} in {said}");
-    }
-
-    #[test]
-    fn a_malformed_catalogue_is_refused_with_the_place() {
-        check_malformed("", &["models.toml", "model"]);
-        check_malformed(&entry("detector", "licence_of_code = \"MIT\"\n"), &["licence_of_code"]);
-        check_malformed(&entry("oracle", ""), &["oracle", "line 3"]);
-        check_malformed(
-            &entry("embedder", "thresholds = { cosine = 0.5 }\n"),
-            &["margin_cosine"],
-        );
-        let twice = entry("detector", "") + &entry("detector", "");
-        check_malformed(&twice, &["more than one detector named \"one\""]);
-    }
-
-    #[test]
-    fn models_of_two_kinds_may_share_a_name() {
-        let folder = folder_with(&(entry("detector", "") + &entry("embedder", "")));
-        assert_eq!(Catalogue::read(folder.path()).unwrap().models().len(), 2);
-    }
-
-    #[test]
-    fn an_embedder_has_to_be_complete() {
-        let rest = "alignment = \"a\"\nembedding_space = \"s\"\noutputs.embedding = { name = \"e\", values = 3 }\n";
-        let complete = folder_with(&entry("embedder", rest));
-        Catalogue::read(complete.path()).unwrap().embedder("one").unwrap();
-        for lacking in ["alignment", "embedding_space", "outputs.embedding"] {
-            let rest: String = rest
-                .split_inclusive('\n')
-                .filter(|line| !line.starts_with(lacking))
-                .collect();
-            let folder = folder_with(&entry("embedder", &rest));
-            let error = Catalogue::read(folder.path()).unwrap().embedder("one").unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                format!("the model one in the catalogue lacks {lacking}")
-            );
-        }
-    }
-
-    #[test]
-    fn a_file_is_read_only_with_the_right_sha256() {
-        let folder = folder_with(&entry("detector", ""));
-        let catalogue = Catalogue::read(folder.path()).unwrap();
-        let file = &catalogue.detector("one").unwrap().files["network"];
-        assert_eq!(catalogue.read_file(file).unwrap(), NETWORK);
-        fs::write(folder.path().join("one.onnx"), b"Any bytes").unwrap();
-        let error = catalogue.read_file(file).unwrap_err();
-        assert!(matches!(error, CatalogueError::WrongFile { .. }), "{error}");
-        fs::remove_file(folder.path().join("one.onnx")).unwrap();
-        let error = catalogue.read_file(file).unwrap_err();
-        assert!(matches!(error, CatalogueError::FileUnreadable { .. }), "{error}");
-    }
-}
+#[path = "catalogue_tests.rs"]
+mod tests;

@@ -1,8 +1,12 @@
 //! The catalogue: what each model is, what it takes and gives, and the sha256 that its file must have.
 
 mod catalogue;
+mod entry;
+mod error;
 
-pub use catalogue::{
-    Accuracy, Calibration, Catalogue, CatalogueError, Channels, EmbedderModel, Input, Kind, Model, ModelFile, Output,
+pub use catalogue::{Catalogue, FILE_NAME, sha256_hex};
+pub use entry::{
+    Accuracy, Calibration, Channels, EmbedderModel, HeadModel, Input, Kind, Model, ModelFile, Output, Reads, Rejection,
     Thresholds,
 };
+pub use error::CatalogueError;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 
 use crate::detect::{Face, FaceBox};
-use crate::embed::Embedding;
+use crate::embed::{Embedded, Embedding};
 use crate::event::BoxFraction;
 use crate::frame::CapturedAt;
 use crate::quality::Quality;
@@ -104,7 +104,7 @@ fn share_in_frame(face: &FaceBox, (width, height): (u32, u32)) -> f32 {
 #[derive(Debug, Clone)]
 struct Kept {
     taken: ShotTaken,
-    embedding: Embedding,
+    embedded: Embedded,
 }
 
 /// What is known of a track beyond where it is.
@@ -176,11 +176,11 @@ impl Shots {
             && self
                 .kept
                 .iter()
-                .all(|kept| kept.embedding.cosine(embedding) < SOMEBODY_ELSE_COSINE)
+                .all(|kept| kept.embedded.embedding.cosine(embedding) < SOMEBODY_ELSE_COSINE)
     }
 
     /// Keeps a shot, in place of the worst one if there are enough.
-    pub fn keep(&mut self, taken: ShotTaken, embedding: Embedding) {
+    pub fn keep(&mut self, taken: ShotTaken, embedded: Embedded) {
         if self.kept.len() >= MAX_KEPT {
             let worst = (0..self.kept.len()).min_by(|a, b| {
                 let score = |index: &usize| self.kept[*index].taken.score;
@@ -190,16 +190,16 @@ impl Shots {
                 self.kept.remove(worst);
             }
         }
-        self.kept.push(Kept { taken, embedding });
+        self.kept.push(Kept { taken, embedded });
     }
 
     /// The kept shots, each with its answer by `identify`.
-    pub fn identified(&self, identify: impl Fn(&Embedding) -> crate::identify::Answer) -> Vec<Shot> {
+    pub fn identified(&self, identify: impl Fn(&Embedded) -> crate::identify::Answer) -> Vec<Shot> {
         self.kept
             .iter()
             .map(|kept| Shot {
                 quality: kept.taken.score,
-                answer: identify(&kept.embedding),
+                answer: identify(&kept.embedded),
             })
             .collect()
     }

@@ -14,7 +14,6 @@ mod damage;
 mod given;
 mod kith;
 mod models;
-mod onnx;
 mod photos;
 mod pictures;
 mod variants;

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use kith::paths;
 use sha2::{Digest, Sha256};
 
-use crate::given::photos;
+use crate::given::{onnx, photos};
 use crate::kith::{Desk, Said};
-use crate::onnx;
 
 /// A copy of the models' folder.
 struct Models {

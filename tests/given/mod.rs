@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod head;
+pub(crate) mod onnx;
+
 use std::env;
 use std::path::PathBuf;
 

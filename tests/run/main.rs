@@ -14,6 +14,7 @@ mod clip;
 mod daemon;
 #[path = "../given/mod.rs"]
 mod given;
+mod heads;
 mod outbox;
 mod recognition;
 mod rtsp;
