@@ -1,15 +1,7 @@
 //! The command line of `kith-export`.
 
 #[cfg(feature = "train")]
-pub mod align;
-#[cfg(feature = "train")]
-pub mod distil;
-#[cfg(feature = "train")]
-pub mod runtime;
-#[cfg(feature = "train")]
-pub mod training;
-#[cfg(feature = "train")]
-pub mod split;
+pub mod trainer;
 
 use std::path::{Path, PathBuf};
 
@@ -37,15 +29,10 @@ pub enum Command {
     Models(Models),
     /// Make one network from a weight file
     Import(Import),
-    /// Find, align and cut out the faces of photos
+    /// The trainer's
     #[cfg(feature = "train")]
-    Align(align::Args),
-    /// Teach a network another one's embedding, on faces without names
-    #[cfg(feature = "train")]
-    Distil(distil::Args),
-    /// Divide aligned faces into folds, doubles together
-    #[cfg(feature = "train")]
-    Split(split::Args),
+    #[command(flatten)]
+    Trainer(trainer::Command),
 }
 
 /// Arguments of `models`.
@@ -136,11 +123,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Models(args) => models(args),
         Command::Import(args) => import(args),
         #[cfg(feature = "train")]
-        Command::Align(args) => align::run(args),
-        #[cfg(feature = "train")]
-        Command::Distil(args) => distil::run(args),
-        #[cfg(feature = "train")]
-        Command::Split(args) => split::run(args),
+        Command::Trainer(command) => trainer::run(command),
     }
 }
 

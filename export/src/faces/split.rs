@@ -152,7 +152,7 @@ impl Split {
     pub fn write(&self, file: &Path) -> anyhow::Result<()> {
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
-        crate::commands::write_whole(file, text.as_bytes())
+        crate::whole_file::write_whole(file, text.as_bytes())
     }
 
     /// Refuses a split that was made of other photos: one without a fold would be in training and in testing, or in

@@ -48,7 +48,7 @@ pub struct Fit<'a> {
 impl Fit<'_> {
     fn kept_in_batch(&self, learned: usize) -> usize {
         if self.triplets.keep_weight > 0.0 {
-            learned.min(self.kept.len())
+            learned.min(self.pictures.unchanged.len())
         } else {
             0
         }
@@ -61,15 +61,16 @@ impl Objective for Fit<'_> {
 
         let mut random = random_of(&[self.seed, epoch as u64, 0]);
         let (per_batch, each) = (self.triplets.people_per_batch, self.triplets.photos_each);
-        (0..self.triplets.rounds)
-            .flat_map(|_| people_with_photos(&self.people, per_batch, each, &mut random))
-            .map(|mut batch| {
-                // Places behind those to learn from stand for the kept ones.
-                let kept = self.kept_in_batch(batch.len());
-                batch.extend((0..kept).map(|_| self.people.len() + random.random_range(0..self.pictures.unchanged.len())));
-                batch
-            })
-            .collect()
+        let mut batches = Vec::new();
+        for _ in 0..self.triplets.rounds {
+            batches.extend(people_with_photos(&self.people, per_batch, each, &mut random));
+        }
+        for batch in &mut batches {
+            // Places behind those to learn from stand for the kept ones.
+            let kept = self.kept_in_batch(batch.len());
+            batch.extend((0..kept).map(|_| self.people.len() + random.random_range(0..self.pictures.unchanged.len())));
+        }
+        batches
     }
 
     fn pictures(&self) -> &Pictures<'_> {

@@ -176,6 +176,96 @@ fn unstandardised(weight: &Tensor, bias: &Tensor, mean: &Tensor, spread: &Tensor
     })
 }
 
+/// A head with the temperature that makes its probabilities true.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrueHead {
+    /// The head, trained on all samples.
+    pub head: Head,
+    /// What its logits are divided by.
+    pub temperature: f64,
+    /// Share of photos that heads without their fold named rightly, 0 to 1.
+    pub accuracy_held_out: f64,
+}
+
+/// One photo, in one of the forms in which a head may learn it.
+#[derive(Debug, Clone, Copy)]
+pub struct Lesson<'a> {
+    /// What the head reads.
+    pub input: &'a [f32],
+    /// Whom it shows, `0..class_count`.
+    pub class: usize,
+    /// The photo's fold.
+    pub fold: usize,
+    /// Whether it is the photo itself. What was made of it is learned from, but nothing is measured on it.
+    pub is_photo: bool,
+}
+
+impl TrueHead {
+    /// Trains a head on all `lessons`, and finds its temperature on photos that heads without their fold have not seen.
+    ///
+    /// # Errors
+    /// As [`train`]; also when the photos are all in one fold.
+    pub fn train(
+        lessons: &[Lesson<'_>],
+        class_count: usize,
+        course: &HeadCourse,
+        each_step: impl FnMut(LogLine),
+    ) -> anyhow::Result<Self> {
+        let folds: std::collections::BTreeSet<usize> = lessons.iter().map(|lesson| lesson.fold).collect();
+        let (mut logits, mut truth) = (Vec::new(), Vec::new());
+        for held_out in folds {
+            let (asked, learned): (Vec<&Lesson>, Vec<&Lesson>) =
+                lessons.iter().partition(|lesson| lesson.fold == held_out);
+            // Somebody whose photos are all in one fold can't be learned without it.
+            let Ok(head) = train_on(&learned, class_count, course, |_| ()) else {
+                continue;
+            };
+            for lesson in asked.into_iter().filter(|lesson| lesson.is_photo) {
+                logits.push(head.logits(lesson.input));
+                truth.push(lesson.class);
+            }
+        }
+        anyhow::ensure!(
+            !logits.is_empty(),
+            "somebody's photos are all in one fold, so there is nothing to find a temperature with; split again with \
+             fewer folds or add photos"
+        );
+        let is_right = |(logits, truth): (&Vec<f32>, &usize)| logits.iter().all(|logit| *logit <= logits[*truth]);
+        let right = logits.iter().zip(&truth).filter(|pair| is_right(*pair)).count();
+        let head = train_on(&lessons.iter().collect::<Vec<_>>(), class_count, course, each_step)?;
+        Ok(Self {
+            accuracy_held_out: right as f64 / logits.len() as f64,
+            temperature: crate::measure::temperature::fit_temperature(&logits, &truth)?,
+            head,
+        })
+    }
+
+    /// How probable each class is for an input; they add up to 1.
+    pub fn probabilities(&self, input: &[f32]) -> Vec<f32> {
+        let cooled: Vec<f64> = self
+            .head
+            .logits(input)
+            .iter()
+            .map(|z| f64::from(*z) / self.temperature)
+            .collect();
+        let most = cooled.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = cooled.iter().map(|z| (z - most).exp()).sum();
+        #[expect(clippy::cast_possible_truncation, reason = "a probability")]
+        cooled.iter().map(|z| ((z - most).exp() / sum) as f32).collect()
+    }
+}
+
+fn train_on(
+    lessons: &[&Lesson<'_>],
+    class_count: usize,
+    course: &HeadCourse,
+    each_step: impl FnMut(LogLine),
+) -> anyhow::Result<Head> {
+    let inputs: Vec<&[f32]> = lessons.iter().map(|lesson| lesson.input).collect();
+    let classes: Vec<usize> = lessons.iter().map(|lesson| lesson.class).collect();
+    train(&inputs, &classes, class_count, course, each_step)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,8 +9,8 @@ use rand::seq::SliceRandom;
 use tch::Tensor;
 
 use super::training::{TrainingArgs, tell_outcome};
+use crate::faces::Split;
 use crate::faces::augment::Augmentation;
-use crate::faces::split::Split;
 use crate::faces::{AlignedFace, AlignedFolder, Disputed};
 use crate::nets::Network;
 use crate::train::about::{About, Data, name_of};
@@ -25,12 +25,10 @@ const KEPT: usize = 2000;
 
 /// Arguments of `fit`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  kith-export split faces --folds 5 --out split.json\n  \
+#[command(after_help = "Example:\n  kith-export split faces --folds 5 --out split.json\n  \
     kith-export fit faces --split split.json --net mobilefacenet --start MobileFaceNet.tflite --out runs/family\n\n\
     Without --fold all photos are learned from but those of fold 0, by which it stops. With --fold N the photos of fold N\n\
-    stay unseen for `evaluate`, and it stops by those of the next fold; --fold all does that for each fold."
-)]
+    stay unseen for `evaluate`, and it stops by those of the next fold; --fold all does that for each fold.")]
 pub struct Args {
     /// Aligned faces, from `align`
     #[arg(value_name = "FACES")]
@@ -149,7 +147,10 @@ fn runs(args: &Args, split: &Split, people: &[String]) -> anyhow::Result<Vec<Run
         None => vec![None],
         Some("each") => people.iter().cloned().map(Some).collect(),
         Some(person) if people.iter().any(|other| other == person) => vec![Some(person.to_owned())],
-        Some(person) => bail!("--leave-out {person}: nobody is called so; there are {}", people.join(", ")),
+        Some(person) => bail!(
+            "--leave-out {person}: nobody is called so; there are {}",
+            people.join(", ")
+        ),
     };
     let runs = folds.iter().flat_map(|&fold| {
         left_out.iter().map(move |person| Run {
@@ -184,7 +185,9 @@ fn one(
     let held_out_fold = run.unseen.map_or(0, |fold| (fold + 1) % split.folds);
     let (mut learned, mut held_out) = (Vec::new(), Vec::new());
     for (face, picture) in seen {
-        let Some(person) = people.iter().position(|person| *person == face.person) else { continue };
+        let Some(person) = people.iter().position(|person| *person == face.person) else {
+            continue;
+        };
         match split.fold_of(&face.file) {
             fold if fold.is_some() && fold == run.unseen => {}
             Some(fold) if fold == held_out_fold => held_out.push((*picture, person)),
@@ -196,13 +199,21 @@ fn one(
     for (_, person) in &learned {
         photos[*person] += 1;
     }
-    let lonely: Vec<&str> = people.iter().zip(&photos).filter(|(_, n)| **n == 1).map(|(p, _)| p.as_str()).collect();
+    let lonely: Vec<&str> = people
+        .iter()
+        .zip(&photos)
+        .filter(|(_, n)| **n == 1)
+        .map(|(p, _)| p.as_str())
+        .collect();
     ensure!(
         photos.iter().any(|&count| count > 1),
         "everybody has one photo to learn from; a triplet takes two photos of somebody"
     );
     if !lonely.is_empty() {
-        complain(format!("with one photo, only others are told apart from: {}", lonely.join(", ")));
+        complain(format!(
+            "with one photo, only others are told apart from: {}",
+            lonely.join(", ")
+        ));
     }
     let augmentation = Augmentation::default();
     let triplets = Triplets {

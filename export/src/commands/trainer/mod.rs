@@ -1,0 +1,49 @@
+//! The trainer's commands, one a file.
+
+pub mod align;
+pub mod distil;
+pub mod embedder;
+pub mod evaluate;
+pub mod export;
+pub mod fit;
+pub mod head;
+pub mod runtime;
+pub mod split;
+pub mod training;
+
+use clap::Subcommand;
+
+/// The commands, in the order that one needs them.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Find, align and cut out the faces of photos
+    Align(align::Args),
+    /// Divide aligned faces into folds, doubles together
+    Split(split::Args),
+    /// Teach a network another one's embedding, on faces without names
+    Distil(distil::Args),
+    /// Fine-tune an embedder on people's photos with the triplet loss
+    Fit(fit::Args),
+    /// Train a linear head on a frozen embedder
+    Head(head::Args),
+    /// Measure an embedder, and a head on it, on photos that neither has seen
+    Evaluate(evaluate::Args),
+    /// Write trained networks as ONNX with a catalogue entry
+    Export(export::Args),
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// With a sentence for the person at the terminal.
+pub fn run(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::Align(args) => align::run(args),
+        Command::Split(args) => split::run(args),
+        Command::Distil(args) => distil::run(args),
+        Command::Fit(args) => fit::run(args),
+        Command::Head(args) => head::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
+        Command::Export(args) => export::run(args),
+    }
+}

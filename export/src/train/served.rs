@@ -1,0 +1,118 @@
+//! A trained network as it will be served: written as ONNX and opened in ONNX Runtime, with its catalogue entry. What is
+//! measured is this, not the network in libtorch.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use image::RgbImage;
+use kith::embed::{Embedded, Embedder};
+use kith::model::{EmbedderModel, ModelFile, Output};
+use kith::networks::{self, EMBEDDER};
+use kith::runtime::{Runtime, RuntimeSettings};
+
+use super::about::About;
+use crate::faces::{AlignedFace, AlignedFolder};
+use crate::make::sha256;
+use crate::nets::Network;
+use crate::weights::{Weights, safetensors};
+
+/// An embedder as an ONNX file, with what the catalogue says of it.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The file.
+    pub onnx: Vec<u8>,
+    /// The entry, with `file` of the given name.
+    pub model: EmbedderModel,
+}
+
+/// Writes an embedder as ONNX. `name` becomes its name in the catalogue and its file's.
+///
+/// # Errors
+/// When the weights are another network's.
+pub fn write(name: &str, network: Network, weights: &Weights, about: &About) -> anyhow::Result<Written> {
+    let graph = network.graph();
+    let preprocessing = &about.preprocessing;
+    // Of the weights alone: the same numbers are the same space, whatever is said about them.
+    let weights_sha256 = sha256(&safetensors::write(weights, &BTreeMap::new()));
+    let metadata = [
+        ("source", format!("kith-export {}", about.made_by)),
+        ("weights_sha256", weights_sha256.clone()),
+        ("channels", "rgb".to_owned()),
+        ("mean", preprocessing.input.mean.to_string()),
+        ("scale", preprocessing.input.scale.to_string()),
+        ("alignment", preprocessing.alignment.name().to_owned()),
+    ];
+    let onnx = crate::onnx::write(&graph, weights, &metadata)?;
+    let output = |name: &str| {
+        let output = graph.outputs.iter().find(|output| output.name == name)?;
+        Some(Output {
+            name: name.to_owned(),
+            values: output.axes.first().copied().flatten()?,
+        })
+    };
+    let digits = weights_sha256.get(..8).unwrap_or(&weights_sha256);
+    Ok(Written {
+        model: EmbedderModel {
+            name: name.to_owned(),
+            file: ModelFile {
+                path: format!("{name}.onnx").into(),
+                sha256: sha256(&onnx),
+            },
+            input: preprocessing.input.clone(),
+            alignment: preprocessing.alignment.name().to_owned(),
+            embedding: output("embedding").with_context(|| format!("{} is no embedder", graph.name))?,
+            features: output("features"),
+            embedding_space: format!("{}-{digits}-{}", graph.name, preprocessing.alignment.name()),
+            thresholds: None,
+            calibration: None,
+        },
+        onnx,
+    })
+}
+
+/// Opens a written embedder in ONNX Runtime.
+///
+/// # Errors
+/// When there is no runtime library, or it can't run the network.
+pub fn open(written: Written, settings: &RuntimeSettings) -> anyhow::Result<Embedder> {
+    let runtime = Runtime::load(settings)?;
+    let ([network], _) = runtime.open(settings.provider, [("embedder", written.onnx.as_slice())])?;
+    Embedder::new(network, written.model)
+}
+
+/// Opens an embedder of the catalogue, the usual one where none is named.
+///
+/// # Errors
+/// When the catalogue has no such embedder, or it can't be run.
+pub fn open_from_catalogue(settings: &RuntimeSettings) -> anyhow::Result<Embedder> {
+    let catalogue = networks::catalogue(settings)?;
+    let model = catalogue.embedder(settings.embedder.as_deref().unwrap_or(EMBEDDER))?;
+    let onnx = catalogue.read_file(&model.file)?;
+    open(Written { onnx, model }, settings)
+}
+
+/// Embeds faces, mirrored where asked.
+///
+/// # Errors
+/// When a crop can't be read, or the network can't be run.
+pub fn embed(
+    embedder: &mut Embedder,
+    folder: &AlignedFolder,
+    faces: &[&AlignedFace],
+    mirrored: bool,
+) -> anyhow::Result<Vec<Embedded>> {
+    const AT_ONCE: usize = 64;
+    let alignment = embedder.alignment();
+    let mut all = Vec::with_capacity(faces.len());
+    for faces in faces.chunks(AT_ONCE) {
+        let mut crops: Vec<RgbImage> = super::samples::cuts(folder, faces, alignment)?
+            .iter()
+            .map(|cut| alignment.finish(cut))
+            .collect();
+        if mirrored {
+            crops.iter_mut().for_each(image::imageops::flip_horizontal_in_place);
+        }
+        all.extend(embedder.embed_all(&crops)?);
+    }
+    Ok(all)
+}
