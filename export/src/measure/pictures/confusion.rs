@@ -29,19 +29,26 @@ pub(super) fn matrix(title: &str, people: &[String], figures: &ClosedSet) -> any
         .clamp(60, 260);
     let cell = (560 / count).clamp(8, 96);
     let side = cell * count;
-    let (left, top) = (longest + 70, 40);
-    let size = (
-        (left + side + 60).max(620) as u32,
-        (74 + top + side + longest * 7 / 10 + 70) as u32,
-    );
-    let below = format!(
+    let with_text = people.len() <= LABELLED;
+    // plotters turns only by right angles, so long names go down; short ones across.
+    let across = people.iter().all(|name| width_px(name, SMALL_PX) < cell - 4);
+    let below_px = match (with_text, across) {
+        (false, _) => 40,
+        (true, true) => 60,
+        (true, false) => longest + 40,
+    };
+    let (left, top) = (if with_text { longest + 70 } else { 60 }, 40);
+    let size = ((left + side + 60).max(620) as u32, (74 + top + side + below_px) as u32);
+    let mut below = format!(
         "{} of {} held-out photos named rightly ({})",
         figures.right,
         figures.photos,
         percent(kith::verification::fit::to_places(figures.accuracy_by_photo.value, 4))
     );
+    if !with_text {
+        below += &format!("; {} people in order of their names", people.len());
+    }
     drawn(size, title, &below, |area| {
-        let with_text = people.len() <= LABELLED;
         area.draw_text(
             "named",
             &placed(TEXT_PX, SOFT, HPos::Center, VPos::Bottom),
@@ -69,8 +76,13 @@ pub(super) fn matrix(title: &str, people: &[String], figures: &ClosedSet) -> any
                     ground.filled(),
                 ))?;
                 if with_text && *photos > 0 {
-                    let ink = if strength > 0.55 { WHITE } else { INK };
-                    let px = (cell as u32 / 3).clamp(9, 22);
+                    // White letters need a dark ground: the blue is darker than the orange.
+                    let ink = if strength > if row == column { 0.7 } else { 0.9 } {
+                        WHITE
+                    } else {
+                        INK
+                    };
+                    let px = (cell as u32 * 45 / 100).clamp(9, 22);
                     let style = placed(px, ink, HPos::Center, VPos::Center);
                     area.draw_text(&photos.to_string(), &style, (x + cell / 2, y + cell / 2))?;
                 }
@@ -82,8 +94,6 @@ pub(super) fn matrix(title: &str, people: &[String], figures: &ClosedSet) -> any
             }
         }
         if with_text {
-            // plotters turns only by right angles, so long names go down; short ones across.
-            let across = people.iter().all(|name| width_px(name, SMALL_PX) < cell - 4);
             for (column, name) in people.iter().enumerate() {
                 let x = left + column as i32 * cell + cell / 2;
                 let y = top + side + 10;

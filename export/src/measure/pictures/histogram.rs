@@ -28,6 +28,8 @@ pub(super) fn similarities(
         .chain(&different_shares)
         .copied()
         .fold(0.01, f64::max);
+    // Room for the legend above the bars.
+    let top = highest * 1.25;
     let below = threshold.map_or_else(
         || "Share of the pairs of each kind, by cosine similarity".to_string(),
         |at| {
@@ -45,7 +47,7 @@ pub(super) fn similarities(
             .margin_top(8)
             .x_label_area_size(60)
             .y_label_area_size(84)
-            .build_cartesian_2d(begin(first) - step..begin(last) + 2.0 * step, 0.0..highest * 1.1)?;
+            .build_cartesian_2d(begin(first) - step..begin(last) + 2.0 * step, 0.0..top)?;
         chart
             .configure_mesh()
             .x_desc("cosine similarity of two photos")
@@ -76,7 +78,7 @@ pub(super) fn similarities(
         }
         if let Some(at) = threshold {
             let x = f64::from(at.threshold_cosine);
-            chart.draw_series([PathElement::new([(x, 0.0), (x, highest * 1.1)], INK.stroke_width(2))])?;
+            chart.draw_series([PathElement::new([(x, 0.0), (x, top)], INK.stroke_width(2))])?;
         }
         chart
             .configure_series_labels()

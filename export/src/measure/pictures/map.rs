@@ -90,7 +90,7 @@ fn draw_point(area: &super::svg::Area<'_>, (x, y): (i32, i32), person: usize) ->
     } else {
         RGBColor(190, 194, 200)
     };
-    match person / COLOURS.len() % SHAPES {
+    match if person < NAMED { person / COLOURS.len() } else { 0 } {
         0 => {
             area.draw(&Circle::new((x, y), 7, WHITE.filled()))?;
             area.draw(&Circle::new((x, y), 6, ink.filled()))?;

@@ -10,7 +10,7 @@ use crate::measure::rates::CurvePoint;
 pub(super) struct Line<'a> {
     name: &'a str,
     points: &'a [CurvePoint],
-    /// The lowest false rate that the data can tell, but for none at all.
+    /// The lowest false rate that is drawn.
     rarest: f64,
 }
 
@@ -23,7 +23,8 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// With strangers who come again in every run, less than one of their photos is nothing that could be seen.
+    /// Drawn from the rate of one photo on: strangers come again in every run, so that lower rates are in the pooled
+    /// searches, but no other photos.
     #[expect(clippy::cast_precision_loss, reason = "a number of photos")]
     pub(super) fn of_photos(self, photos: usize) -> Self {
         let rarest = 1.0 / photos.max(1) as f64;
@@ -32,9 +33,7 @@ impl<'a> Line<'a> {
 
     fn shown(&self) -> impl Iterator<Item = &'a CurvePoint> {
         let rarest = self.rarest;
-        self.points
-            .iter()
-            .filter(move |point| point.false_rate == 0.0 || point.false_rate >= rarest)
+        self.points.iter().filter(move |point| point.false_rate >= rarest)
     }
 }
 
@@ -69,8 +68,8 @@ fn picture(title: &str, below: &str, [across, up]: [&str; 2], lines: &[Line<'_>]
         .map(|point| point.false_rate)
         .filter(|rate| *rate > 0.0)
         .fold(1.0, f64::min);
-    // Whole decades, at least two.
-    let left = 10_f64.powf(rarest.log10().floor()).clamp(1e-6, 1e-2);
+    // Whole decades, at least two; a little more, so that the first one's label is within.
+    let left = 0.999 * 10_f64.powf(rarest.log10().floor()).clamp(1e-6, 1e-2);
     let lowest = points()
         .filter(|point| point.false_rate >= left)
         .map(|point| point.true_rate)

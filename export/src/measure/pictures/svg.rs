@@ -54,7 +54,7 @@ pub(super) fn placed(px: u32, ink: RGBColor, across: HPos, down: VPos) -> TextSt
     reason = "a line of text"
 )]
 pub(super) fn width_px(text: &str, px: u32) -> i32 {
-    text.chars().count() as i32 * px as i32 * 46 / 100
+    text.chars().count() as i32 * px as i32 / 2
 }
 
 /// Draws a picture with a title and a line under it, on what is left below them.
