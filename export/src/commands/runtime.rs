@@ -31,6 +31,7 @@ impl RuntimeArgs {
             threads: None,
             library: self.runtime_library.clone(),
             models: self.models.clone(),
+            ..RuntimeSettings::default()
         }
     }
 }
