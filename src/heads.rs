@@ -122,15 +122,19 @@ impl Delivery<'_> {
         Head::open(&checked, head.clone(), runtime)?;
 
         fs::create_dir_all(self.models_d).with_context(|| format!("can't make {}", self.models_d.display()))?;
-        let embedder_file = if brings {
-            Some(self.place(Kind::Embedder, embedder, || Ok(()))?)
-        } else {
-            None
-        };
-        let mut classes = Vec::new();
-        let file = self.place(Kind::Head, name, || {
+        // All that may fail comes before the people are made, and that before the renamings.
+        let (mut embedder_file, mut classes) = (None, Vec::new());
+        let mut map = || -> anyhow::Result<()> {
             classes = gallery.map_classes(name, &head.classes, Removed::MapAgain)?;
             Ok(())
+        };
+        let file = self.place(Kind::Head, name, || {
+            if brings {
+                embedder_file = Some(self.place(Kind::Embedder, embedder, map)?);
+                Ok(())
+            } else {
+                map()
+            }
         })?;
         Ok(Installed {
             head,

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::entry::{EmbedderModel, HeadModel, Kind, Model, ModelFile, Reads};
-use super::error::CatalogueError;
+use super::error::{CatalogueError, MOST_VALUES};
 
 /// The name of the shipped catalogue's file.
 pub const FILE_NAME: &str = "models.toml";
@@ -152,6 +152,17 @@ impl Catalogue {
     pub fn embedder(&self, name: &str) -> Result<EmbedderModel, CatalogueError> {
         let model = &self.find(Kind::Embedder, name)?.model;
         let lacks = |what| lacks(model, what);
+        if let Some(odd) = model
+            .outputs
+            .values()
+            .find(|output| !(1..=MOST_VALUES).contains(&output.values))
+        {
+            return Err(CatalogueError::Values {
+                model: model.name.clone(),
+                output: odd.name.clone(),
+                values: odd.values,
+            });
+        }
         Ok(EmbedderModel {
             name: model.name.clone(),
             file: network(model)?,

@@ -70,6 +70,18 @@ fn an_embedder_has_to_be_complete() {
 }
 
 #[test]
+fn an_output_of_an_impossible_length_is_refused() {
+    for values in ["0", "9223372036854775807"] {
+        let rest = format!(
+            "alignment = \"a\"\nembedding_space = \"s\"\noutputs.embedding = {{ name = \"e\", values = {values} }}\n"
+        );
+        let folder = folder_with(&entry("embedder", &rest));
+        let error = Catalogue::read(folder.path()).unwrap().embedder("one").unwrap_err();
+        assert!(error.to_string().contains(values), "{error}");
+    }
+}
+
+#[test]
 fn a_file_is_read_only_with_the_right_sha256() {
     let folder = folder_with(&entry("detector", ""));
     let catalogue = Catalogue::read(folder.path()).unwrap();

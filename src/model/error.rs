@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+/// Most values of an output: 2048 are the longest of any embedder that is known here.
+pub(super) const MOST_VALUES: usize = 65_536;
+
 /// Why a model can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
@@ -52,6 +55,18 @@ pub enum CatalogueError {
         model: String,
         /// The missing key.
         what: &'static str,
+    },
+    /// An output's length can't be.
+    #[error(
+        "the output {output:?} of the model {model} has {values} values in the catalogue; 1 to {MOST_VALUES} are possible"
+    )]
+    Values {
+        /// The model's name.
+        model: String,
+        /// The output's name in the ONNX graph.
+        output: String,
+        /// Its length in the catalogue.
+        values: usize,
     },
     /// A head's entry does not fit its embedder, or itself.
     #[error("the head {head} in {file} can't be used: {problem}")]

@@ -7,7 +7,7 @@ use crate::given::onnx::{linear_head, mean_colour};
 use crate::heads::{Bench, sample};
 
 /// The embedder of [`mean_colour`], which takes the plain box at 96x96 in grey levels.
-const COLOUR: &str = "alignment = \"box-96-v1\"\nembedding_space = \"colour\"\n\
+pub(crate) const COLOUR: &str = "alignment = \"box-96-v1\"\nembedding_space = \"colour\"\n\
                       input = { channels = \"rgb\", width_px = 96, height_px = 96, mean = 0.0, scale = 1.0 }\n\
                       outputs.embedding = { name = \"embedding\", values = 3 }\n\
                       outputs.features = { name = \"features\", values = 3 }\n";
@@ -163,6 +163,37 @@ fn an_embedder_that_came_with_a_head_is_replaced_only_if_no_other_head_reads_it(
     );
     assert_eq!(bench.installed(), before);
     assert!(bench.identify("head:one", "obama.jpg").starts_with("bright ("));
+}
+
+/// Where models.d is looked for when nobody names it.
+#[test]
+fn models_d_lies_in_the_configuration_directory() {
+    let bench = Bench::new();
+    deliver(
+        &bench.desk.path("etc/models.d"),
+        "two",
+        &[("ann", embedding("obama.jpg")), ("bea", embedding("biden.jpg"))],
+    );
+    let heads = |variable: &str, value: &std::path::Path| {
+        let mut command = bench.desk.command(env!("CARGO_BIN_EXE_kith"));
+        command
+            .env_remove("KITH_MODELS_D")
+            .env_remove("CONFIGURATION_DIRECTORY");
+        let done = command
+            .env("XDG_CONFIG_HOME", "/nowhere")
+            .env(variable, value)
+            .arg("heads")
+            .output()
+            .unwrap();
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let two = "two  on mobilefacenet";
+    assert!(heads("KITH_MODELS_D", &bench.desk.path("etc/models.d")).starts_with(two));
+    assert!(heads("CONFIGURATION_DIRECTORY", &bench.desk.path("etc")).starts_with(two));
+    fs::create_dir_all(bench.desk.path("config")).unwrap();
+    fs::rename(bench.desk.path("etc"), bench.desk.path("config/kith")).unwrap();
+    assert!(heads("XDG_CONFIG_HOME", &bench.desk.path("config")).starts_with(two));
+    assert!(heads("CONFIGURATION_DIRECTORY", &bench.desk.path("etc")).starts_with("no head is installed"));
 }
 
 #[test]

@@ -121,6 +121,22 @@ fn a_class_with_a_name_of_two_people_is_refused() {
         .refused(1, &["head two", "2 people are called", "sam-s, sam-s-2"]);
     assert_eq!(bench.installed(), Vec::<String>::new());
     assert_eq!(bench.people(), ["sam-s 1", "sam-s-2 1"]);
+    // Nor is an embedder that would have come along.
+    let with = bench.desk.path("with");
+    let colour = crate::own_models::COLOUR;
+    deliver_as(&with, "colour", "embedder", &mean_colour(96), colour);
+    let head = linear_head(&[vec![1.0; 3], vec![0.0; 3]], &[0.0; 2]);
+    deliver_as(
+        &with,
+        "two",
+        "head",
+        &head,
+        &entry("colour", "colour", "features", &["New", "Sam S"]),
+    );
+    bench
+        .kith(&["heads", "install", "with"])
+        .refused(1, &["head two", "2 people"]);
+    assert_eq!(bench.installed(), Vec::<String>::new());
 }
 
 /// One bad file in models.d is named by whatever needs the catalogue; the rest can still be looked at and removed.
