@@ -7,6 +7,7 @@
 //! ```
 
 mod align;
+mod augment;
 mod disputed;
 mod doubles;
 mod folder;
@@ -15,6 +16,7 @@ mod photos;
 mod split;
 
 pub use align::{Aligner, Outcome, align};
+pub use augment::{Augmentation, augmented};
 pub use disputed::Disputed;
 pub use doubles::{Double, Likeness, NEAR, doubles, groups};
 pub use folder::{AlignedFace, AlignedFolder, FolderError, Shot, Skipped};
