@@ -46,6 +46,12 @@ impl Pen {
         if has_glyphs { name } else { id }
     }
 
+    /// Writes a line of text, its upper left corner at `[x, y]`; what goes beyond the edge is cut off.
+    pub fn write(&self, picture: &mut RgbImage, [x, y]: [u32; 2], text_px: f32, colour: Rgb<u8>, text: &str) {
+        let at = |pixels: u32| i32::try_from(pixels).unwrap_or(i32::MAX);
+        draw_text_mut(picture, colour, at(x), at(y), PxScale::from(text_px), &self.font, text);
+    }
+
     /// Draws all marks, sized to the picture.
     pub fn draw(&self, picture: &mut RgbImage, marks: &[Mark<'_>]) {
         #[expect(clippy::cast_precision_loss, reason = "pixels of a picture")]

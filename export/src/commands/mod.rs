@@ -3,6 +3,8 @@
 #[cfg(feature = "train")]
 pub mod align;
 #[cfg(feature = "train")]
+pub mod audit;
+#[cfg(feature = "train")]
 pub mod runtime;
 #[cfg(feature = "train")]
 pub mod split;
@@ -36,6 +38,9 @@ pub enum Command {
     /// Find, align and cut out the faces of photos
     #[cfg(feature = "train")]
     Align(align::Args),
+    /// Point at photos that may be wrong or double
+    #[cfg(feature = "train")]
+    Audit(audit::Args),
     /// Divide aligned faces into folds, doubles together
     #[cfg(feature = "train")]
     Split(split::Args),
@@ -128,6 +133,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Import(args) => import(args),
         #[cfg(feature = "train")]
         Command::Align(args) => align::run(args),
+        #[cfg(feature = "train")]
+        Command::Audit(args) => audit::run(args),
         #[cfg(feature = "train")]
         Command::Split(args) => split::run(args),
     }
