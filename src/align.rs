@@ -2,8 +2,10 @@
 //! side. Each [`Alignment`] has a version in its name, since vectors of differently aligned crops can't be compared.
 //! Training and serving go through the same code.
 
-use image::imageops::{self, FilterType};
+mod resize;
+
 use image::{Rgb, RgbImage};
+use resize::{Area, resized};
 use serde::{Deserialize, Serialize};
 
 use crate::detect::{Face, FaceBox, Landmarks};
@@ -68,7 +70,7 @@ impl Alignment {
         if cut.dimensions() == (side, side) {
             return cut.clone();
         }
-        imageops::resize(cut, side, side, FilterType::Triangle)
+        resized(cut, Area::all(cut), side)
     }
 }
 
@@ -135,14 +137,13 @@ pub fn box_160(picture: &RgbImage, face: &FaceBox) -> Option<RgbImage> {
     if width == 0 || height == 0 {
         return None;
     }
-    let face = imageops::crop_imm(picture, left, top, width, height);
-    // Through a copy: resizing a view reads pixel by pixel.
-    Some(imageops::resize(
-        &face.to_image(),
-        BOX_160_SIDE_PX,
-        BOX_160_SIDE_PX,
-        FilterType::Triangle,
-    ))
+    let area = Area {
+        left,
+        top,
+        width,
+        height,
+    };
+    Some(resized(picture, area, BOX_160_SIDE_PX))
 }
 
 /// The name of [`five_point_112`] in the catalogue.

@@ -1,6 +1,7 @@
 //! The trainer's commands, one a file.
 
 pub mod align;
+pub mod audit;
 pub mod distil;
 pub mod embedder;
 pub mod evaluate;
@@ -18,6 +19,8 @@ use clap::Subcommand;
 pub enum Command {
     /// Find, align and cut out the faces of photos
     Align(align::Args),
+    /// Point at photos that may be wrong or double
+    Audit(audit::Args),
     /// Divide aligned faces into folds, doubles together
     Split(split::Args),
     /// Teach a network another one's embedding, on faces without names
@@ -39,6 +42,7 @@ pub enum Command {
 pub fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Align(args) => align::run(args),
+        Command::Audit(args) => audit::run(args),
         Command::Split(args) => split::run(args),
         Command::Distil(args) => distil::run(args),
         Command::Fit(args) => fit::run(args),
