@@ -208,6 +208,23 @@ impl AlignedFolder {
         people
     }
 
+    /// [`Self::people`], at least two.
+    ///
+    /// # Errors
+    /// When there is one person only, or nobody is named.
+    pub fn people_to_tell_apart(&self) -> anyhow::Result<Vec<String>> {
+        let (people, shown) = (self.people(), self.root.display());
+        match people.as_slice() {
+            [] => {
+                anyhow::bail!("the faces in {shown} have no names; align a folder with a folder of photos per person")
+            }
+            [only] => {
+                anyhow::bail!("all faces in {shown} are of one person, {only}; to tell people apart takes at least two")
+            }
+            _ => Ok(people),
+        }
+    }
+
     /// Where the crop of `face` lies.
     pub fn crop_file(&self, face: &AlignedFace, cut: Cut) -> PathBuf {
         self.root.join(cut.name()).join(&face.crop)

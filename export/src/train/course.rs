@@ -22,6 +22,7 @@ use super::net::Net;
 use super::samples::Pictures;
 use super::schedule::Schedule;
 use crate::measure::log::LogLine;
+use crate::whole_file::{remove_unfinished, write_whole};
 
 /// The log's name in the run's folder.
 pub const LOG: &str = "log.jsonl";
@@ -128,6 +129,7 @@ pub fn run<A: Clone + PartialEq + Serialize + serde::de::DeserializeOwned>(
     resume: bool,
 ) -> anyhow::Result<Outcome> {
     fs::create_dir_all(folder).with_context(|| format!("can't make the folder {}", folder.display()))?;
+    remove_unfinished(folder);
     let last = folder.join(LAST);
     let mut adam = Adam::new(course.weight_decay);
     let steps_per_epoch = objective.batches(0).len();
@@ -151,6 +153,7 @@ pub fn run<A: Clone + PartialEq + Serialize + serde::de::DeserializeOwned>(
             .map_err(|what| anyhow::anyhow!("{} is damaged: {what}", last.display()))?;
         state
     } else {
+        spare_best(folder, course, about, resume)?;
         let state = State {
             about: about.clone(),
             course: course.clone(),
@@ -220,6 +223,29 @@ pub fn run<A: Clone + PartialEq + Serialize + serde::de::DeserializeOwned>(
         faces_per_s: (trained_s > 0.0).then(|| faces as f64 / trained_s),
         waited_share: if trained_s > 0.0 { waited_s / trained_s } else { 0.0 },
     })
+}
+
+/// Refuses to begin where that would write over the best weights of another run. What is no loss: the weights that a run
+/// began with, and, for who resumes, those of a first epoch that a kill cut off and that will be done again.
+fn spare_best<A: PartialEq + serde::de::DeserializeOwned>(
+    folder: &Path,
+    course: &Course,
+    about: &A,
+    resume: bool,
+) -> anyhow::Result<()> {
+    let best = folder.join(BEST);
+    if !best.exists() {
+        return Ok(());
+    }
+    let (_, state) = checkpoint::read_weights::<State<A>>(&best)?;
+    let is_same = resume && state.epochs_done == 1 && state.about == *about && state.course == *course;
+    ensure!(
+        is_same || state.epochs_done == 0,
+        "{} holds the best weights of a run that can't be gone on with, since {LAST} is not there; name another folder \
+         with --out",
+        folder.display()
+    );
+    Ok(())
 }
 
 fn is_over<A>(course: &Course, state: &State<A>) -> bool {
@@ -335,7 +361,7 @@ fn open_log(path: &Path, epochs_done: usize) -> anyhow::Result<File> {
             }
         }
     }
-    crate::whole_file::write_whole(path, kept.as_bytes())?;
+    write_whole(path, kept.as_bytes())?;
     OpenOptions::new().append(true).open(path).with_context(failed)
 }
 
