@@ -43,7 +43,8 @@ fn write_beside(path: &Path, bytes: &[u8]) -> std::io::Result<NamedTempFile> {
         .prefix(".")
         .suffix(UNFINISHED)
         .tempfile_in(folder)?;
-    file.write_all(bytes)?;
+    // Not through `file` itself, whose errors tell of the unfinished name.
+    file.as_file_mut().write_all(bytes)?;
     file.as_file().sync_all()?;
     #[cfg(unix)]
     {

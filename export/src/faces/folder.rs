@@ -21,7 +21,7 @@ pub enum FolderError {
     #[error("{} is no folder of aligned faces, since it has no {FACES}; make one with: kith-export align PHOTOS {}", .0.display(), .0.display())]
     NoFolder(PathBuf),
     /// A file can't be read.
-    #[error("can't read {}: {source}", file.display())]
+    #[error("can't read {}", file.display())]
     Read {
         /// Which.
         file: PathBuf,

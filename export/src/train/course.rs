@@ -66,6 +66,18 @@ pub struct Validation {
     pub accuracy: f64,
 }
 
+impl Validation {
+    /// To twelve decimals. So it comes back from JSON as it was, whose reader can miss the last digit of longer ones;
+    /// then a resumed run would not be the same.
+    fn rounded(self) -> Self {
+        let rounded = |value: f64| (value * 1e12).round() / 1e12;
+        Self {
+            loss: rounded(self.loss),
+            accuracy: rounded(self.accuracy),
+        }
+    }
+}
+
 /// How to train; all of it decides the result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Course {
@@ -140,14 +152,15 @@ pub fn run<A: Clone + PartialEq + Serialize + serde::de::DeserializeOwned>(
             "{} holds a run already; --resume goes on with it, or name another folder with --out",
             folder.display()
         );
-        let (weights, moments, state) = checkpoint::read_state::<State<A>>(&last)?;
-        if state.about != *about || state.course != *course {
+        let (weights, moments, mut state) = checkpoint::read_state::<State<A>>(&last)?;
+        if !is_same(&state, about, course)? {
             bail!(
                 "the run in {} was started with other settings or other faces, so going on with it would be neither; \
                  repeat its settings, or name another folder with --out",
                 folder.display()
             );
         }
+        (state.about, state.course) = (about.clone(), course.clone());
         net.set_weights(&weights)?;
         adam = Adam::resume(course.weight_decay, state.steps, moments)
             .map_err(|what| anyhow::anyhow!("{} is damaged: {what}", last.display()))?;
@@ -159,7 +172,7 @@ pub fn run<A: Clone + PartialEq + Serialize + serde::de::DeserializeOwned>(
             course: course.clone(),
             epochs_done: 0,
             steps: 0,
-            best: (0, objective.validate(net)?),
+            best: (0, objective.validate(net)?.rounded()),
         };
         checkpoint::write_weights(&folder.join(BEST), net, &state)?;
         state
@@ -175,7 +188,7 @@ pub fn run<A: Clone + PartialEq + Serialize + serde::de::DeserializeOwned>(
     while state.epochs_done < course.epochs && !is_over(course, &state) {
         let epoch = state.epochs_done;
         let done = one_epoch(net, &mut adam, objective, course, &schedule, epoch, &bar)?;
-        let validation = objective.validate(net)?;
+        let validation = objective.validate(net)?.rounded();
         state.epochs_done += 1;
         state.steps = adam.steps();
         if validation.loss < state.best.1.loss {
@@ -227,7 +240,7 @@ pub fn run<A: Clone + PartialEq + Serialize + serde::de::DeserializeOwned>(
 
 /// Refuses to begin where that would write over the best weights of another run. What is no loss: the weights that a run
 /// began with, and, for who resumes, those of a first epoch that a kill cut off and that will be done again.
-fn spare_best<A: PartialEq + serde::de::DeserializeOwned>(
+fn spare_best<A: PartialEq + Serialize + serde::de::DeserializeOwned>(
     folder: &Path,
     course: &Course,
     about: &A,
@@ -238,14 +251,25 @@ fn spare_best<A: PartialEq + serde::de::DeserializeOwned>(
         return Ok(());
     }
     let (_, state) = checkpoint::read_weights::<State<A>>(&best)?;
-    let is_same = resume && state.epochs_done == 1 && state.about == *about && state.course == *course;
+    let will_be_the_same = resume && state.epochs_done == 1 && is_same(&state, about, course)?;
     ensure!(
-        is_same || state.epochs_done == 0,
+        will_be_the_same || state.epochs_done == 0,
         "{} holds the best weights of a run that can't be gone on with, since {LAST} is not there; name another folder \
          with --out",
         folder.display()
     );
     Ok(())
+}
+
+/// Whether a state that was read is of the same training. What is compared has been through JSON on both sides.
+fn is_same<A: PartialEq + Serialize + serde::de::DeserializeOwned>(
+    state: &State<A>,
+    about: &A,
+    course: &Course,
+) -> anyhow::Result<bool> {
+    let about: A = serde_json::from_str(&serde_json::to_string(about)?)?;
+    let course: Course = serde_json::from_str(&serde_json::to_string(course)?)?;
+    Ok(state.about == about && state.course == course)
 }
 
 fn is_over<A>(course: &Course, state: &State<A>) -> bool {

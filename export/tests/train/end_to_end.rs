@@ -135,6 +135,8 @@ fn photos_become_a_head_that_names_people_and_says_unknown() {
                     "--freeze-statistics",
                     "--device",
                     "cpu",
+                    "--threads",
+                    "1",
                     "--start",
                 ])
                 .args([weights.as_os_str(), OsStr::new("--split"), &path("split.json")])

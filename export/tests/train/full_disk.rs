@@ -58,6 +58,9 @@ fn align_on_a_full_disk_leaves_nothing_and_the_old_faces() {
     let person = folder.path().join("photos/barack");
     fs::create_dir_all(&person).unwrap();
     fs::copy(photos.join("obama.jpg"), person.join("1.jpg")).unwrap();
+    let other = folder.path().join("photos/joe");
+    fs::create_dir_all(&other).unwrap();
+    fs::copy(photos.join("biden.jpg"), other.join("1.jpg")).unwrap();
     let out = folder.path().join("faces");
     let mut align = kith_export(["align"]);
     align.arg(folder.path().join("photos")).arg(&out);

@@ -182,7 +182,17 @@ fn fit_goes_on_after_a_kill_as_if_there_had_been_none() {
             "2",
         ]);
         command
-            .args(["--learning-rate", "0.00037", "--device", "cpu", "--split"])
+            .args([
+                "--learning-rate",
+                "0.00037",
+                "--rounds",
+                "1",
+                "--device",
+                "cpu",
+                "--threads",
+                "1",
+                "--split",
+            ])
             .arg(faces.path("split.json"));
         command.arg(faces.path("faces")).arg("--out").arg(run);
         command
@@ -227,7 +237,7 @@ fn distil_goes_on_after_a_kill_as_if_there_had_been_none() {
             "0.2",
         ]);
         command
-            .args(["--device", "cpu", "--out"])
+            .args(["--device", "cpu", "--threads", "1", "--out"])
             .arg(run)
             .arg(faces.path("faces"));
         command
