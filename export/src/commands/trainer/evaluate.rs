@@ -186,7 +186,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             head,
         )?;
         bar.inc(1);
-        // Each fold has its own space; the map shows the first one's, held-out and learned photos apart.
+        // Each fold has its own space; the map shows the first one's.
         if fold == 0 {
             on_map = looked.samples.clone();
         }
@@ -230,7 +230,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     write_whole(&args.out.join("report.json"), report.to_json()?.as_bytes())?;
     write_whole(&args.out.join("report.txt"), report.to_table().as_bytes())?;
     let mut drawn = report.draw(&args.out)?;
-    drawn.extend(draw_map(args, &folder, &split, &people, &on_map)?);
+    drawn.extend(draw_map(args, &folder, &people, &on_map)?);
     drawn.extend(draw_training(args)?);
     if args.json {
         return Ok(say(report.to_json()?.trim_end())?);
@@ -364,7 +364,6 @@ fn pairs(args: &Args, embedder: &mut Embedder, measurement: &mut Measurement) ->
 fn draw_map(
     args: &Args,
     folder: &AlignedFolder,
-    split: &Split,
     people: &[String],
     samples: &[Sample],
 ) -> anyhow::Result<Vec<String>> {
@@ -378,7 +377,7 @@ fn draw_map(
         .map(|(sample, place)| pictures::MapPoint {
             place,
             person: sample.person,
-            is_marked: split.fold_of(&sample.file) == Some(0),
+            is_marked: nearest_is_another(sample, samples),
         })
         .collect();
     let title = format!("Embeddings of {}", folder.from);
@@ -398,6 +397,13 @@ fn draw_map(
         drawn.push("map-faces.png".to_owned());
     }
     Ok(drawn)
+}
+
+/// Whether the face most like this one, of all the others, is another person's.
+fn nearest_is_another(sample: &Sample, samples: &[Sample]) -> bool {
+    let others = samples.iter().filter(|other| other.file != sample.file);
+    let nearest = others.max_by(|a, b| sample.cosine(a).total_cmp(&sample.cosine(b)));
+    nearest.is_some_and(|nearest| nearest.person != sample.person)
 }
 
 fn draw_training(args: &Args) -> anyhow::Result<Vec<String>> {
