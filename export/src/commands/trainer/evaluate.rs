@@ -361,12 +361,7 @@ fn pairs(args: &Args, embedder: &mut Embedder, measurement: &mut Measurement) ->
     measurement.pairs_file(&named, &looked.samples, folds.as_ref())
 }
 
-fn draw_map(
-    args: &Args,
-    folder: &AlignedFolder,
-    people: &[String],
-    samples: &[Sample],
-) -> anyhow::Result<Vec<String>> {
+fn draw_map(args: &Args, folder: &AlignedFolder, people: &[String], samples: &[Sample]) -> anyhow::Result<Vec<String>> {
     // With too few photos a map says nothing.
     let Ok(places) = pictures::plane(samples, args.seed) else {
         return Ok(Vec::new());

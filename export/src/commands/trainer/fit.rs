@@ -21,7 +21,7 @@ use crate::train::mining::Mining;
 use crate::train::samples::{Pictures, Preprocessing, cuts, unit_rows};
 
 /// Faces of nobody in particular that are kept where they are; enough to hold on to, few enough to fit in memory.
-const KEPT: usize = 2000;
+const KEPT: usize = 1000;
 
 /// Arguments of `fit`.
 #[derive(Debug, clap::Args)]
@@ -81,6 +81,13 @@ struct Run {
     left_out: Option<String>,
 }
 
+/// Faces whose embeddings shall stay about where they are.
+struct Kept {
+    cuts: Vec<RgbImage>,
+    /// Of the network at its beginning; unit length, `[N, values]`.
+    embeddings: Tensor,
+}
+
 /// Runs `fit`.
 ///
 /// # Errors
@@ -104,9 +111,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .filter(|face| disputed.as_ref().is_none_or(|disputed| !disputed.contains(&face.file)))
         .collect();
     let pictures = cuts(&folder, &faces, preprocessing.alignment)?;
+    // The same for all runs, since all begin with the same weights.
     let kept = match &args.keep {
-        Some(path) => kept_faces(path, &preprocessing, args.training.seed)?,
-        None => Vec::new(),
+        Some(path) => {
+            let cuts = kept_faces(path, &preprocessing, args.training.seed)?;
+            let (net, _) = args.training.network(args.net)?;
+            let outputs = preprocessing.outputs(&net, "embedding", &cuts.iter().collect::<Vec<_>>(), false)?;
+            Kept {
+                embeddings: unit_rows(&outputs)?.f_to_device(net.device())?,
+                cuts,
+            }
+        }
+        None => Kept {
+            cuts: Vec::new(),
+            embeddings: Tensor::f_zeros([0, 1], (tch::Kind::Float, args.training.device.open()?))?,
+        },
     };
     let runs = runs(args, &split, &people)?;
     for (number, run) in runs.iter().enumerate() {
@@ -179,7 +198,7 @@ fn one(
     people: &[String],
     preprocessing: &Preprocessing,
     seen: &[(&AlignedFace, &RgbImage)],
-    kept: &[RgbImage],
+    kept: &Kept,
 ) -> anyhow::Result<()> {
     let (mut net, started_from) = args.training.network(args.net)?;
     let held_out_fold = run.unseen.map_or(0, |fold| (fold + 1) % split.folds);
@@ -222,13 +241,7 @@ fn one(
         people_per_batch: args.people.into(),
         photos_each: args.photos.into(),
         rounds: args.rounds.into(),
-        keep_weight: if kept.is_empty() { 0.0 } else { args.keep_weight },
-    };
-    let kept: Vec<&RgbImage> = kept.iter().collect();
-    let kept_embeddings = if kept.is_empty() {
-        Tensor::zeros([0, 1], (tch::Kind::Float, net.device()))
-    } else {
-        unit_rows(&preprocessing.outputs(&net, "embedding", &kept, false)?)?.f_to_device(net.device())?
+        keep_weight: if kept.cuts.is_empty() { 0.0 } else { args.keep_weight },
     };
     let there = photos.iter().filter(|&&count| count > 0).count();
     let about = About {
@@ -250,13 +263,13 @@ fn one(
             preprocessing,
             augmentation: &augmentation,
             changed,
-            unchanged: kept,
+            unchanged: kept.cuts.iter().collect(),
         },
         people: people_of_changed,
         triplets: &triplets,
         seed: args.training.seed,
         held_out,
-        kept_embeddings,
+        kept_embeddings: kept.embeddings.shallow_clone(),
     };
     let course = args.training.course(1e-4);
     let outcome = course::run(&mut net, &objective, &course, &about, &run.out, args.training.resume)?;
