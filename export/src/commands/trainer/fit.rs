@@ -234,7 +234,7 @@ fn one(
             lonely.join(", ")
         ));
     }
-    let augmentation = Augmentation::default();
+    let augmentation = Augmentation::strong();
     let triplets = Triplets {
         mining: args.mining,
         margin: args.margin,
