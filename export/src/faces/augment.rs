@@ -36,6 +36,28 @@ pub struct Augmentation {
     pub jpeg_least: u8,
 }
 
+/// A choice of [`Augmentation`] by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Strength {
+    /// What cameras of a home do
+    Usual,
+    /// More of it, and coloured light: for few photos
+    Strong,
+    /// None
+    Off,
+}
+
+impl Strength {
+    /// What it stands for.
+    pub fn augmentation(self) -> Augmentation {
+        match self {
+            Self::Usual => Augmentation::default(),
+            Self::Strong => Augmentation::strong(),
+            Self::Off => Augmentation::none(),
+        }
+    }
+}
+
 impl Default for Augmentation {
     fn default() -> Self {
         Self {

@@ -20,7 +20,7 @@ use crate::measure::pictures;
 use crate::measure::{About, FoldRun, HeadAnswers, LeftOutRun, Measurement, Sample};
 use crate::train::course::LOG;
 use crate::train::head::{HeadCourse, Lesson, TrueHead};
-use crate::train::served;
+use crate::train::served::{self, LOOKS_TO_LEARN, Look};
 use crate::whole_file::write_whole;
 
 /// Faces on the map that show themselves; more would lie upon each other.
@@ -103,10 +103,10 @@ pub struct Args {
     pub runtime: RuntimeArgs,
 }
 
-/// Faces with what a network says of them: the photo itself, and its mirror picture for heads to learn from.
+/// Faces with what a network says of them: the photo itself, and what heads learn from beside it.
 struct Looked {
     samples: Vec<Sample>,
-    mirrored: HashMap<String, Vec<f32>>,
+    to_learn: HashMap<String, Vec<Vec<f32>>>,
 }
 
 /// Runs `evaluate`.
@@ -260,8 +260,14 @@ fn look(
     reads: HeadReads,
 ) -> anyhow::Result<Looked> {
     let faces: Vec<&AlignedFace> = folder.faces.iter().collect();
-    let straight = served::embed(embedder, folder, &faces, false)?;
-    let mirrored = served::embed(embedder, folder, &faces, true)?;
+    let plain = served::embed(embedder, folder, &faces, Look::Plain)?;
+    let mut to_learn: HashMap<String, Vec<Vec<f32>>> = HashMap::new();
+    for look in LOOKS_TO_LEARN.into_iter().filter(|_| reads != HeadReads::None) {
+        for (face, embedded) in faces.iter().zip(served::embed(embedder, folder, &faces, look)?) {
+            let input = reads.of(embedded.embedding.as_slice(), embedded.features.as_deref())?;
+            to_learn.entry(face.file.clone()).or_default().push(input.to_vec());
+        }
+    }
     let person_of = |face: &AlignedFace| {
         people
             .iter()
@@ -271,17 +277,10 @@ fn look(
     Ok(Looked {
         samples: faces
             .iter()
-            .zip(straight)
+            .zip(plain)
             .map(|(face, embedded)| sample(face, person_of(face), embedded))
             .collect(),
-        mirrored: faces
-            .iter()
-            .zip(mirrored)
-            .map(|(face, embedded)| {
-                let input = reads.of(embedded.embedding.as_slice(), embedded.features.as_deref())?;
-                Ok((face.file.clone(), input.to_vec()))
-            })
-            .collect::<anyhow::Result<_>>()?,
+        to_learn,
     })
 }
 
@@ -294,7 +293,7 @@ fn strangers_samples(
     let Some(folder) = strangers else { return Ok(Vec::new()) };
     let people = folder.people();
     let faces: Vec<&AlignedFace> = folder.faces.iter().collect();
-    let embedded = served::embed(embedder, folder, &faces, false)?;
+    let embedded = served::embed(embedder, folder, &faces, Look::Plain)?;
     let of = |face: &AlignedFace| known + people.iter().position(|person| *person == face.person).unwrap_or(0);
     let samples = faces.iter().zip(embedded);
     Ok(samples
@@ -310,7 +309,7 @@ fn divide(samples: &[Sample], is_first: impl Fn(&Sample) -> bool) -> (Vec<Sample
     samples.iter().cloned().partition(is_first)
 }
 
-/// Trains a head on `train` and its mirror pictures, and asks it.
+/// Trains a head on `train`, in all forms, and asks it.
 fn ask_head(
     reads: HeadReads,
     split: &Split,
@@ -332,8 +331,9 @@ fn ask_head(
             is_photo: true,
         };
         lessons.push(photo);
-        lessons.extend(looked.mirrored.get(&sample.file).map(|mirrored| Lesson {
-            input: mirrored,
+        let others = looked.to_learn.get(&sample.file).into_iter().flatten();
+        lessons.extend(others.map(|input| Lesson {
+            input,
             is_photo: false,
             ..photo
         }));

@@ -24,7 +24,7 @@ use crate::make::{self, Source, sha256};
 use crate::nets::{self, Network};
 use crate::train::net::{Net, Pass};
 use crate::train::samples::{self, Preprocessing};
-use crate::train::served::{self, Written};
+use crate::train::served::{self, Look, Written};
 use crate::weights::Weights;
 use crate::whole_file::write_whole;
 
@@ -298,7 +298,7 @@ fn calibrate(args: &Args, path: &Path, written: &mut Written) -> anyhow::Result<
     let mut embedder = served::open(written.clone(), &args.runtime.settings())?;
     let photos: Vec<LabelledPhoto> = faces
         .iter()
-        .zip(served::embed(&mut embedder, &folder, &faces, false)?)
+        .zip(served::embed(&mut embedder, &folder, &faces, Look::Plain)?)
         .map(|(face, embedded)| LabelledPhoto {
             person: people
                 .iter()
@@ -352,7 +352,7 @@ fn head(
         other => bail!("the head reads {other:?}, which no embedder gives"),
     };
     let mut opened = served::open(embedder, &args.runtime.settings())?;
-    let inputs: Vec<f32> = served::embed(&mut opened, folder, faces, false)?
+    let inputs: Vec<f32> = served::embed(&mut opened, folder, faces, Look::Plain)?
         .into_iter()
         .flat_map(|embedded| match (reads, embedded.features) {
             (Reads::Features, Some(features)) => features,

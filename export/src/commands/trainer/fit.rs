@@ -10,7 +10,6 @@ use tch::Tensor;
 
 use super::training::{TrainingArgs, tell_outcome};
 use crate::faces::Split;
-use crate::faces::augment::Augmentation;
 use crate::faces::{AlignedFace, AlignedFolder, Disputed};
 use crate::nets::Network;
 use crate::train::about::{About, Data, name_of};
@@ -234,7 +233,7 @@ fn one(
             lonely.join(", ")
         ));
     }
-    let augmentation = Augmentation::strong();
+    let augmentation = args.training.augmentation.augmentation();
     let triplets = Triplets {
         mining: args.mining,
         margin: args.margin,

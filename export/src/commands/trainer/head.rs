@@ -17,7 +17,7 @@ use crate::measure::rejection::rejection;
 use crate::train::about::Data;
 use crate::train::course::LOG;
 use crate::train::head::{HeadCourse, Lesson, TrueHead};
-use crate::train::served;
+use crate::train::served::{self, LOOKS_TO_LEARN, Look};
 use crate::weights::safetensors;
 use crate::whole_file::write_whole;
 
@@ -134,15 +134,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .open(&args.runtime)?
         .context("a head is for one network: name it with --model or --checkpoint")?;
     let faces: Vec<&AlignedFace> = folder.faces.iter().collect();
-    let straight = served::embed(&mut embedder, &folder, &faces, false)?;
-    let mirrored = served::embed(&mut embedder, &folder, &faces, true)?;
-    let mut lessons = lessons(args.reads, &split, &people, &faces, &straight, true)?;
-    lessons.extend(self::lessons(args.reads, &split, &people, &faces, &mirrored, false)?);
+    let mut looks = vec![(true, served::embed(&mut embedder, &folder, &faces, Look::Plain)?)];
+    for look in LOOKS_TO_LEARN {
+        looks.push((false, served::embed(&mut embedder, &folder, &faces, look)?));
+    }
+    let mut lessons = Vec::with_capacity(looks.len() * faces.len());
+    for (is_photo, embedded) in &looks {
+        lessons.extend(lessons_of(args.reads, &split, &people, &faces, embedded, *is_photo)?);
+    }
     let others = match &args.strangers {
         Some(path) => {
             let others = AlignedFolder::read(path)?;
             let faces: Vec<&AlignedFace> = others.faces.iter().collect();
-            served::embed(&mut embedder, &others, &faces, false)?
+            served::embed(&mut embedder, &others, &faces, Look::Plain)?
         }
         None => Vec::new(),
     };
@@ -214,7 +218,7 @@ pub fn read_head(path: &Path) -> anyhow::Result<(crate::weights::Weights, HeadAb
     Ok((contents.weights, about))
 }
 
-fn lessons<'a>(
+fn lessons_of<'a>(
     reads: HeadReads,
     split: &Split,
     people: &[String],
