@@ -13,9 +13,8 @@ const ROOM: f32 = 0.1;
 /// found, the photo is searched again with a black margin around it, and that is the answer if it has a face.
 ///
 /// MTCNN sees a face that fills its photo cut off in every window, and then guesses landmarks far from eyes and mouth:
-/// of 273 photos cut to the face, 24 came out unlike their own person and 5 of them nearer to another one; with the
-/// margin it is 4
-/// and none.
+/// of 273 photos cut to the face, 24 came out unlike their own person and 5 of them nearer to another one. With the
+/// margin it is 4 and none.
 ///
 /// # Errors
 /// When the runtime can't run a network.

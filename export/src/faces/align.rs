@@ -246,3 +246,7 @@ fn write_png(file: &Path, crop: &RgbImage) -> anyhow::Result<()> {
     };
     write().with_context(|| format!("can't write {}", file.display()))
 }
+
+#[cfg(test)]
+#[path = "align_tests.rs"]
+mod tests;
