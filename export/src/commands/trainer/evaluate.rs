@@ -80,6 +80,12 @@ pub struct Args {
     /// Aligned faces of other people, who come by as strangers too
     #[arg(long, value_name = "FACES", requires = "open_set")]
     pub strangers: Option<PathBuf>,
+    /// Aligned faces of yet other people, without names, of whom heads learn to be unsure; not those of --strangers
+    #[arg(long, value_name = "FACES")]
+    pub others: Option<PathBuf>,
+    /// Measure with strangers on the first folds only, as many as this [default: all]
+    #[arg(long, value_name = "N", requires = "open_set")]
+    pub open_set_folds: Option<usize>,
     /// Pairs of photos, in the form of LFW's pairsDevTest.txt, of the faces in --pairs-faces
     #[arg(long, value_name = "FILE", requires = "pairs_faces")]
     pub pairs: Option<PathBuf>,
@@ -107,6 +113,8 @@ pub struct Args {
 struct Looked {
     samples: Vec<Sample>,
     to_learn: HashMap<String, Vec<Vec<f32>>>,
+    /// Of faces of nobody among the people.
+    others: Vec<Vec<f32>>,
 }
 
 /// Runs `evaluate`.
@@ -152,11 +160,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         people: people.clone(),
         seed: args.seed,
     });
-    let looks = split.folds * if args.open_set { 1 + people.len() } else { 1 };
+    let open_folds = if args.open_set {
+        args.open_set_folds.unwrap_or(split.folds).min(split.folds)
+    } else {
+        0
+    };
+    let looks = split.folds + open_folds * people.len();
     let bar = ProgressBar::new(looks as u64);
+    let learns = (args.head, args.others.as_deref());
     let (mut looked_once, mut strangers_once) = (None, None);
     if let Some(embedder) = &mut one_for_all {
-        looked_once = Some(look(embedder, &folder, &people, args.head)?);
+        looked_once = Some(look(embedder, &folder, &people, learns)?);
         strangers_once = Some(strangers_samples(embedder, strangers.as_ref(), people.len())?);
         pairs(args, embedder, &mut measurement)?;
     }
@@ -168,7 +182,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 &mut args.embedder.open_run(&run_name(fold, None), &args.runtime)?,
                 &folder,
                 &people,
-                args.head,
+                learns,
             )?,
         };
         let (test, train) = divide(&looked.samples, |sample| split.fold_of(&sample.file) == Some(fold));
@@ -190,7 +204,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         if fold == 0 {
             on_map = looked.samples.clone();
         }
-        if !args.open_set {
+        if fold >= open_folds {
             continue;
         }
         for (left_out, person) in people.iter().enumerate() {
@@ -200,7 +214,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                     let run = run_name(fold, Some(person));
                     let embedder = &mut args.embedder.open_run(&run, &args.runtime)?;
                     let others = strangers_samples(embedder, strangers.as_ref(), people.len())?;
-                    (&look(embedder, &folder, &people, args.head)?, &others.clone())
+                    (&look(embedder, &folder, &people, learns)?, &others.clone())
                 }
             };
             let (mut strange, known) = divide(&looked.samples, |sample| sample.person == left_out);
@@ -257,7 +271,7 @@ fn look(
     embedder: &mut Embedder,
     folder: &AlignedFolder,
     people: &[String],
-    reads: HeadReads,
+    (reads, others): (HeadReads, Option<&Path>),
 ) -> anyhow::Result<Looked> {
     let faces: Vec<&AlignedFace> = folder.faces.iter().collect();
     let plain = served::embed(embedder, folder, &faces, Look::Plain)?;
@@ -281,6 +295,11 @@ fn look(
             .map(|(face, embedded)| sample(face, person_of(face), embedded))
             .collect(),
         to_learn,
+        others: if reads == HeadReads::None {
+            Vec::new()
+        } else {
+            super::head::others(reads, others, embedder)?
+        },
     })
 }
 
@@ -338,7 +357,8 @@ fn ask_head(
             ..photo
         }));
     }
-    let head = TrueHead::train(&lessons, classes.len(), &HeadCourse::default(), |_| ())?;
+    let others: Vec<&[f32]> = looked.others.iter().map(Vec::as_slice).collect();
+    let head = TrueHead::train(&lessons, classes.len(), &others, &HeadCourse::default(), |_| ())?;
     let probabilities = asked
         .iter()
         .map(|sample| Ok(head.probabilities(reads.of(&sample.embedding, sample.features.as_deref())?)))
@@ -357,7 +377,7 @@ fn pairs(args: &Args, embedder: &mut Embedder, measurement: &mut Measurement) ->
         None => None,
     };
     let folder = AlignedFolder::read(faces)?;
-    let looked = look(embedder, &folder, &folder.people(), HeadReads::None)?;
+    let looked = look(embedder, &folder, &folder.people(), (HeadReads::None, None))?;
     measurement.pairs_file(&named, &looked.samples, folds.as_ref())
 }
 

@@ -21,6 +21,8 @@ use crate::train::served::{self, LOOKS_TO_LEARN, Look};
 use crate::weights::safetensors;
 use crate::whole_file::write_whole;
 
+/// Faces of others that a head learns, at most; more teach it nothing new.
+const MOST_OTHERS: usize = 1000;
 /// The head's file in its folder.
 pub const HEAD: &str = "head.safetensors";
 
@@ -51,6 +53,9 @@ pub struct Args {
     /// Aligned faces of other people, for choosing when to answer unknown
     #[arg(long, value_name = "FACES")]
     pub strangers: Option<PathBuf>,
+    /// Aligned faces of yet other people, without names, of whom the head learns to be unsure; not those of --strangers
+    #[arg(long, value_name = "FACES")]
+    pub others: Option<PathBuf>,
     /// The share of strangers that may be given a name
     #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
     pub false_accept_rate: f64,
@@ -142,14 +147,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     for (is_photo, embedded) in &looks {
         lessons.extend(lessons_of(args.reads, &split, &people, &faces, embedded, *is_photo)?);
     }
-    let others = match &args.strangers {
+    let strangers = match &args.strangers {
         Some(path) => {
-            let others = AlignedFolder::read(path)?;
-            let faces: Vec<&AlignedFace> = others.faces.iter().collect();
-            served::embed(&mut embedder, &others, &faces, Look::Plain)?
+            let strangers = AlignedFolder::read(path)?;
+            let faces: Vec<&AlignedFace> = strangers.faces.iter().collect();
+            served::embed(&mut embedder, &strangers, &faces, Look::Plain)?
         }
         None => Vec::new(),
     };
+    let others = others(args.reads, args.others.as_deref(), &mut embedder)?;
+    let others: Vec<&[f32]> = others.iter().map(Vec::as_slice).collect();
     let course = HeadCourse {
         steps: args.steps,
         class_weights: !args.no_class_weights,
@@ -157,8 +164,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let mut log = String::new();
     let mut note = |line| log.push_str(&(serde_json::to_string(&line).unwrap_or_default() + "\n"));
-    let head = TrueHead::train(&lessons, people.len(), &course, &mut note)?;
-    let scores = strangers_scores(args.reads, &lessons, people.len(), &course, &head, &others)?;
+    let head = TrueHead::train(&lessons, people.len(), &others, &course, &mut note)?;
+    let scores = strangers_scores(args.reads, &lessons, people.len(), &others, &course, &head, &strangers)?;
     let rejected = rejection(&scores, args.false_accept_rate)?;
     let about = HeadAbout {
         classes: people.clone(),
@@ -195,6 +202,29 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         about.strangers_named,
         about.strangers,
     ))?)
+}
+
+/// What a head reads of faces of nobody among its people, of at most [`MOST_OTHERS`] of them; none where no folder is named.
+///
+/// # Errors
+/// When the folder can't be read, or the network can't be run.
+pub fn others(
+    reads: HeadReads,
+    folder: Option<&Path>,
+    embedder: &mut kith::embed::Embedder,
+) -> anyhow::Result<Vec<Vec<f32>>> {
+    let Some(path) = folder else { return Ok(Vec::new()) };
+    let folder = AlignedFolder::read(path)?;
+    let step = folder.faces.len().div_ceil(MOST_OTHERS).max(1);
+    let faces: Vec<&AlignedFace> = folder.faces.iter().step_by(step).collect();
+    served::embed(embedder, &folder, &faces, Look::Plain)?
+        .iter()
+        .map(|embedded| {
+            Ok(reads
+                .of(embedded.embedding.as_slice(), embedded.features.as_deref())?
+                .to_vec())
+        })
+        .collect()
 }
 
 /// Reads a head's file.
@@ -249,9 +279,10 @@ fn strangers_scores(
     reads: HeadReads,
     lessons: &[Lesson<'_>],
     people: usize,
+    others: &[&[f32]],
     course: &HeadCourse,
     head: &TrueHead,
-    others: &[Embedded],
+    strangers: &[Embedded],
 ) -> anyhow::Result<Vec<f32>> {
     let highest = |head: &TrueHead, input: &[f32]| head.probabilities(input).into_iter().fold(0.0, f32::max);
     let mut scores = Vec::new();
@@ -268,16 +299,16 @@ fn strangers_scores(
                 ..*lesson
             })
             .collect();
-        let without = TrueHead::train(&known, people - 1, course, |_| ())?;
+        let without = TrueHead::train(&known, people - 1, others, course, |_| ())?;
         let strange = lessons
             .iter()
             .filter(|lesson| lesson.class == stranger && lesson.is_photo);
         scores.extend(strange.map(|lesson| highest(&without, lesson.input)));
     }
-    for other in others {
+    for stranger in strangers {
         scores.push(highest(
             head,
-            reads.of(other.embedding.as_slice(), other.features.as_deref())?,
+            reads.of(stranger.embedding.as_slice(), stranger.features.as_deref())?,
         ));
     }
     ensure!(
