@@ -170,8 +170,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let learns = (args.head, args.others.as_deref());
     let (mut looked_once, mut strangers_once) = (None, None);
     if let Some(embedder) = &mut one_for_all {
-        looked_once = Some(look(embedder, &folder, &people, learns)?);
-        strangers_once = Some(strangers_samples(embedder, strangers.as_ref(), people.len())?);
+        let others = strangers_samples(embedder, strangers.as_ref(), people.len())?;
+        looked_once = Some(look(embedder, &folder, &people, learns, &others)?);
+        strangers_once = Some(others);
         pairs(args, embedder, &mut measurement)?;
     }
     let mut on_map = Vec::new();
@@ -183,6 +184,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 &folder,
                 &people,
                 learns,
+                &[],
             )?,
         };
         let (test, train) = divide(&looked.samples, |sample| split.fold_of(&sample.file) == Some(fold));
@@ -214,7 +216,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                     let run = run_name(fold, Some(person));
                     let embedder = &mut args.embedder.open_run(&run, &args.runtime)?;
                     let others = strangers_samples(embedder, strangers.as_ref(), people.len())?;
-                    (&look(embedder, &folder, &people, learns)?, &others.clone())
+                    (&look(embedder, &folder, &people, learns, &others)?, &others.clone())
                 }
             };
             let (mut strange, known) = divide(&looked.samples, |sample| sample.person == left_out);
@@ -272,6 +274,7 @@ fn look(
     folder: &AlignedFolder,
     people: &[String],
     (reads, others): (HeadReads, Option<&Path>),
+    strangers: &[Sample],
 ) -> anyhow::Result<Looked> {
     let faces: Vec<&AlignedFace> = folder.faces.iter().collect();
     let plain = served::embed(embedder, folder, &faces, Look::Plain)?;
@@ -298,7 +301,12 @@ fn look(
         others: if reads == HeadReads::None {
             Vec::new()
         } else {
-            super::head::others(reads, others, embedder)?
+            super::head::others(
+                reads,
+                others,
+                embedder,
+                strangers.iter().map(|sample| sample.embedding.as_slice()),
+            )?
         },
     })
 }
@@ -377,7 +385,7 @@ fn pairs(args: &Args, embedder: &mut Embedder, measurement: &mut Measurement) ->
         None => None,
     };
     let folder = AlignedFolder::read(faces)?;
-    let looked = look(embedder, &folder, &folder.people(), (HeadReads::None, None))?;
+    let looked = look(embedder, &folder, &folder.people(), (HeadReads::None, None), &[])?;
     measurement.pairs_file(&named, &looked.samples, folds.as_ref())
 }
 

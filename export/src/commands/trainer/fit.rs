@@ -17,7 +17,7 @@ use crate::train::batches::random_of;
 use crate::train::course;
 use crate::train::fit::{Fit, Triplets};
 use crate::train::mining::Mining;
-use crate::train::samples::{Pictures, Preprocessing, cuts, unit_rows};
+use crate::train::samples::{self, Pictures, Preprocessing, cuts, is_among, rows_of, unit_rows};
 
 /// Faces of nobody in particular that are kept where they are; enough to hold on to, few enough to fit in memory.
 const KEPT: usize = 1000;
@@ -65,6 +65,9 @@ pub struct Args {
     /// Aligned faces of other people, without names, whose embeddings shall stay about where they are
     #[arg(long, value_name = "FACES")]
     pub keep: Option<PathBuf>,
+    /// Aligned faces that the network will be measured with as strangers: what is kept must not show them too
+    #[arg(long, value_name = "FACES", requires = "keep")]
+    pub keep_unlike: Option<PathBuf>,
     /// Weight of that beside the triplets
     #[arg(long, value_name = "X", default_value_t = 1.0, requires = "keep")]
     pub keep_weight: f64,
@@ -115,10 +118,35 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(path) => {
             let cuts = kept_faces(path, &preprocessing, args.training.seed)?;
             let (net, _) = args.training.network(args.net)?;
-            let outputs = preprocessing.outputs(&net, "embedding", &cuts.iter().collect::<Vec<_>>(), false)?;
+            let embed = |cuts: &[RgbImage]| {
+                let cuts: Vec<&RgbImage> = cuts.iter().collect();
+                unit_rows(&preprocessing.outputs(&net, "embedding", &cuts, false)?)
+            };
+            let embeddings = embed(&cuts)?;
+            let strangers = match &args.keep_unlike {
+                Some(path) => {
+                    let folder = AlignedFolder::read(path)?;
+                    let faces: Vec<&AlignedFace> = folder.faces.iter().collect();
+                    rows_of(&embed(&samples::cuts(&folder, &faces, preprocessing.alignment)?)?)?
+                }
+                None => Vec::new(),
+            };
+            let rows = rows_of(&embeddings)?;
+            let is_left: Vec<bool> = rows
+                .iter()
+                .map(|row| !is_among(row, strangers.iter().map(Vec::as_slice)))
+                .collect();
+            let places: Vec<i64> = (0..)
+                .zip(&is_left)
+                .filter(|(_, is_left)| **is_left)
+                .map(|(place, _)| place)
+                .collect();
+            let mut is_left = is_left.into_iter();
             Kept {
-                embeddings: unit_rows(&outputs)?.f_to_device(net.device())?,
-                cuts,
+                embeddings: embeddings
+                    .f_index_select(0, &Tensor::f_from_slice(&places)?)?
+                    .f_to_device(net.device())?,
+                cuts: cuts.into_iter().filter(|_| is_left.next().unwrap_or(true)).collect(),
             }
         }
         None => Kept {

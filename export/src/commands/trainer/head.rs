@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use clap::ValueEnum as _;
 use kith::commands::terminal::{complain, say};
-use kith::embed::Embedded;
+use kith::embed::{Embedded, Embedder};
 use serde::{Deserialize, Serialize};
 
 use super::embedder::EmbedderArgs;
@@ -17,6 +17,7 @@ use crate::measure::rejection::rejection;
 use crate::train::about::Data;
 use crate::train::course::LOG;
 use crate::train::head::{HeadCourse, Lesson, TrueHead};
+use crate::train::samples::is_among;
 use crate::train::served::{self, LOOKS_TO_LEARN, Look};
 use crate::weights::safetensors;
 use crate::whole_file::write_whole;
@@ -155,7 +156,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         None => Vec::new(),
     };
-    let others = others(args.reads, args.others.as_deref(), &mut embedder)?;
+    let unlike = strangers.iter().map(|stranger| stranger.embedding.as_slice());
+    let others = others(args.reads, args.others.as_deref(), &mut embedder, unlike)?;
     let others: Vec<&[f32]> = others.iter().map(Vec::as_slice).collect();
     let course = HeadCourse {
         steps: args.steps,
@@ -205,13 +207,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// What a head reads of faces of nobody among its people, of at most [`MOST_OTHERS`] of them; none where no folder is named.
+/// Whoever may be among `strangers`, with whom the head is measured, is left out: a stranger whom it had learned would be
+/// none.
 ///
 /// # Errors
 /// When the folder can't be read, or the network can't be run.
-pub fn others(
+pub fn others<'a>(
     reads: HeadReads,
     folder: Option<&Path>,
-    embedder: &mut kith::embed::Embedder,
+    embedder: &mut Embedder,
+    strangers: impl Iterator<Item = &'a [f32]> + Clone,
 ) -> anyhow::Result<Vec<Vec<f32>>> {
     let Some(path) = folder else { return Ok(Vec::new()) };
     let folder = AlignedFolder::read(path)?;
@@ -219,6 +224,7 @@ pub fn others(
     let faces: Vec<&AlignedFace> = folder.faces.iter().step_by(step).collect();
     served::embed(embedder, &folder, &faces, Look::Plain)?
         .iter()
+        .filter(|embedded| !is_among(embedded.embedding.as_slice(), strangers.clone()))
         .map(|embedded| {
             Ok(reads
                 .of(embedded.embedding.as_slice(), embedded.features.as_deref())?
