@@ -79,7 +79,7 @@ impl Net {
         check_fit(&graph, weights)?;
         let mut tensors = BTreeMap::new();
         for (name, weight) in weights {
-            tensors.insert(name.clone(), to_torch(weight)?.f_to_device(device)?);
+            tensors.insert(name.clone(), channels_last(&to_torch(weight)?.f_to_device(device)?)?);
         }
         let net = Self {
             graph,
@@ -233,9 +233,10 @@ impl Net {
     /// # Errors
     /// When the input has another shape than the network takes, or libtorch fails.
     pub fn run(&self, input: &Tensor, pass: Pass) -> Result<Vec<Tensor>, TchError> {
+        let input = channels_last(input)?;
         match pass {
-            Pass::Serve => tch::no_grad(|| self.walk(input, pass)),
-            Pass::Learn => self.walk(input, pass),
+            Pass::Serve => tch::no_grad(|| self.walk(&input, pass)),
+            Pass::Learn => self.walk(&input, pass),
         }
     }
 
@@ -399,6 +400,15 @@ impl Net {
             .get(&format!("{node}.{suffix}"))
             .ok_or_else(|| TchError::Torch(format!("{node}.{suffix} is missing")))
     }
+}
+
+/// The same values with channels lying together in memory, where there are images: libtorch's convolutions follow their
+/// input's order, and in this one they are several times as fast on a CPU, depthwise ones most of all.
+fn channels_last(images: &Tensor) -> Result<Tensor, TchError> {
+    if images.dim() != 4 {
+        return Ok(images.shallow_clone());
+    }
+    images.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])
 }
 
 /// See [`Op::LocalResponseNorm`].

@@ -9,7 +9,6 @@ use tch::Tensor;
 
 use super::runtime::RuntimeArgs;
 use super::training::{TrainingArgs, embedders, tell_outcome};
-use crate::faces::augment::Augmentation;
 use crate::faces::{AlignedFace, AlignedFolder};
 use crate::nets::Network;
 use crate::train::about::{About, Data, name_of};
@@ -84,7 +83,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .and_then(|output| output.axes.first().copied().flatten())
         .unwrap_or_default();
     let students = cuts(&folder, &faces, preprocessing.alignment)?;
-    let augmentation = Augmentation::default();
+    let augmentation = args.training.augmentation.augmentation();
     let lesson = Lesson {
         batch: args.batch.into(),
         relations_weight: args.relations_weight,
