@@ -152,7 +152,13 @@ pub fn run<A: Clone + PartialEq + Serialize + serde::de::DeserializeOwned>(
             "{} holds a run already; --resume goes on with it, or name another folder with --out",
             folder.display()
         );
-        let (weights, moments, mut state) = checkpoint::read_state::<State<A>>(&last)?;
+        let (weights, moments, mut state) = checkpoint::read_state::<State<A>>(&last).with_context(|| {
+            format!(
+                "can't go on with the run in {}; another one can begin with its best weights, --start {}",
+                folder.display(),
+                folder.join(BEST).display()
+            )
+        })?;
         if !is_same(&state, about, course)? {
             bail!(
                 "the run in {} was started with other settings or other faces, so going on with it would be neither; \

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod end_to_end;
+mod exporting;
 mod faces;
 mod full_disk;
 mod parity;

@@ -257,7 +257,7 @@ fn one(
     }
     if !lonely.is_empty() {
         complain(format!(
-            "with one photo, only others are told apart from: {}",
+            "only one photo to learn from of {}; it can keep others away, but not be recognised by",
             lonely.join(", ")
         ));
     }
