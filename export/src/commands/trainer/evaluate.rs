@@ -305,7 +305,7 @@ fn look(
                 reads,
                 others,
                 embedder,
-                strangers.iter().map(|sample| sample.embedding.as_slice()),
+                &strangers.iter().map(|sample| sample.embedding.as_slice()),
             )?
         },
     })
