@@ -156,6 +156,8 @@ impl Step {
                     .args(of_trainer)
                     .args(["--all-targets", "--", "-D", "warnings"]);
                 checkout::run(libtorch.tell(&mut clippy))?;
+                // The end-to-end test asks it who is on a photo, after it has trained.
+                checkout::run(checkout.cargo().args(["build", "--package", "kith"]))?;
                 let mut nextest = nextest(checkout, setup)?;
                 in_test_environment(&mut nextest, checkout)?.arg("run").args(of_trainer);
                 checkout::run(libtorch.tell(&mut nextest))?;

@@ -16,6 +16,7 @@ use crate::whole_file::write_whole;
 /// Reads trained weights and writes Kith's networks as ONNX.
 #[derive(Debug, Parser)]
 #[command(name = "kith-export", version, about, max_term_width = 100)]
+#[cfg_attr(feature = "train", command(after_help = trainer::IN_ORDER))]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

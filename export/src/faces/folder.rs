@@ -21,7 +21,7 @@ pub enum FolderError {
     #[error("{} is no folder of aligned faces, since it has no {FACES}; make one with: kith-export align PHOTOS {}", .0.display(), .0.display())]
     NoFolder(PathBuf),
     /// A file can't be read.
-    #[error("can't read {}: {source}", file.display())]
+    #[error("can't read {}", file.display())]
     Read {
         /// Which.
         file: PathBuf,
@@ -206,6 +206,23 @@ impl AlignedFolder {
         people.sort();
         people.dedup();
         people
+    }
+
+    /// [`Self::people`], at least two.
+    ///
+    /// # Errors
+    /// When there is one person only, or nobody is named.
+    pub fn people_to_tell_apart(&self) -> anyhow::Result<Vec<String>> {
+        let (people, shown) = (self.people(), self.root.display());
+        match people.as_slice() {
+            [] => {
+                anyhow::bail!("the faces in {shown} have no names; align a folder with a folder of photos per person")
+            }
+            [only] => {
+                anyhow::bail!("all faces in {shown} are of one person, {only}; to tell people apart takes at least two")
+            }
+            _ => Ok(people),
+        }
     }
 
     /// Where the crop of `face` lies.

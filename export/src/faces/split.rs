@@ -57,15 +57,7 @@ impl Split {
     pub fn new(folder: &AlignedFolder, folds: usize, seed: u64) -> anyhow::Result<Self> {
         let shown = folder.root.display();
         ensure!(folds >= 2, "a split takes at least 2 folds");
-        match folder.people().as_slice() {
-            [] => {
-                bail!("the faces in {shown} have no names, so there is nothing to stratify; align a folder per person")
-            }
-            [only] => {
-                bail!("all faces in {shown} are of one person, {only}; to tell people apart takes at least two")
-            }
-            _ => {}
-        }
+        folder.people_to_tell_apart()?;
         let mut faces: Vec<&AlignedFace> = folder.faces.iter().collect();
         faces.sort_by(|a, b| a.file.cmp(&b.file));
         let mut groups = grouped(&faces);

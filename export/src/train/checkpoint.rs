@@ -39,7 +39,7 @@ pub fn read_weights<A: DeserializeOwned>(path: &Path) -> anyhow::Result<(Weights
     let safetensors::Contents { weights, metadata } =
         safetensors::read(&bytes).with_context(|| format!("can't use {shown}"))?;
     let Some(about) = metadata.get(ABOUT) else {
-        bail!("{shown} does not say what it is; it was not written by kith-export");
+        bail!("{shown} is no checkpoint; `kith-export fit` and `distil` write them");
     };
     let about = serde_json::from_str(about)
         .with_context(|| format!("{shown} is of another kind or version than what was expected"))?;

@@ -22,6 +22,7 @@ use super::net::Net;
 use super::samples::Pictures;
 use super::schedule::Schedule;
 use crate::measure::log::LogLine;
+use crate::whole_file::{remove_unfinished, write_whole};
 
 /// The log's name in the run's folder.
 pub const LOG: &str = "log.jsonl";
@@ -63,6 +64,18 @@ pub struct Validation {
     pub loss: f64,
     /// 0 to 1, as the objective means it.
     pub accuracy: f64,
+}
+
+impl Validation {
+    /// To twelve decimals. So it comes back from JSON as it was, whose reader can miss the last digit of longer ones;
+    /// then a resumed run would not be the same.
+    fn rounded(self) -> Self {
+        let rounded = |value: f64| (value * 1e12).round() / 1e12;
+        Self {
+            loss: rounded(self.loss),
+            accuracy: rounded(self.accuracy),
+        }
+    }
 }
 
 /// How to train; all of it decides the result.
@@ -128,6 +141,7 @@ pub fn run<A: Clone + PartialEq + Serialize + serde::de::DeserializeOwned>(
     resume: bool,
 ) -> anyhow::Result<Outcome> {
     fs::create_dir_all(folder).with_context(|| format!("can't make the folder {}", folder.display()))?;
+    remove_unfinished(folder);
     let last = folder.join(LAST);
     let mut adam = Adam::new(course.weight_decay);
     let steps_per_epoch = objective.batches(0).len();
@@ -138,25 +152,27 @@ pub fn run<A: Clone + PartialEq + Serialize + serde::de::DeserializeOwned>(
             "{} holds a run already; --resume goes on with it, or name another folder with --out",
             folder.display()
         );
-        let (weights, moments, state) = checkpoint::read_state::<State<A>>(&last)?;
-        if state.about != *about || state.course != *course {
+        let (weights, moments, mut state) = checkpoint::read_state::<State<A>>(&last)?;
+        if !is_same(&state, about, course)? {
             bail!(
                 "the run in {} was started with other settings or other faces, so going on with it would be neither; \
                  repeat its settings, or name another folder with --out",
                 folder.display()
             );
         }
+        (state.about, state.course) = (about.clone(), course.clone());
         net.set_weights(&weights)?;
         adam = Adam::resume(course.weight_decay, state.steps, moments)
             .map_err(|what| anyhow::anyhow!("{} is damaged: {what}", last.display()))?;
         state
     } else {
+        spare_best(folder, course, about, resume)?;
         let state = State {
             about: about.clone(),
             course: course.clone(),
             epochs_done: 0,
             steps: 0,
-            best: (0, objective.validate(net)?),
+            best: (0, objective.validate(net)?.rounded()),
         };
         checkpoint::write_weights(&folder.join(BEST), net, &state)?;
         state
@@ -172,7 +188,7 @@ pub fn run<A: Clone + PartialEq + Serialize + serde::de::DeserializeOwned>(
     while state.epochs_done < course.epochs && !is_over(course, &state) {
         let epoch = state.epochs_done;
         let done = one_epoch(net, &mut adam, objective, course, &schedule, epoch, &bar)?;
-        let validation = objective.validate(net)?;
+        let validation = objective.validate(net)?.rounded();
         state.epochs_done += 1;
         state.steps = adam.steps();
         if validation.loss < state.best.1.loss {
@@ -220,6 +236,40 @@ pub fn run<A: Clone + PartialEq + Serialize + serde::de::DeserializeOwned>(
         faces_per_s: (trained_s > 0.0).then(|| faces as f64 / trained_s),
         waited_share: if trained_s > 0.0 { waited_s / trained_s } else { 0.0 },
     })
+}
+
+/// Refuses to begin where that would write over the best weights of another run. What is no loss: the weights that a run
+/// began with, and, for who resumes, those of a first epoch that a kill cut off and that will be done again.
+fn spare_best<A: PartialEq + Serialize + serde::de::DeserializeOwned>(
+    folder: &Path,
+    course: &Course,
+    about: &A,
+    resume: bool,
+) -> anyhow::Result<()> {
+    let best = folder.join(BEST);
+    if !best.exists() {
+        return Ok(());
+    }
+    let (_, state) = checkpoint::read_weights::<State<A>>(&best)?;
+    let will_be_the_same = resume && state.epochs_done == 1 && is_same(&state, about, course)?;
+    ensure!(
+        will_be_the_same || state.epochs_done == 0,
+        "{} holds the best weights of a run that can't be gone on with, since {LAST} is not there; name another folder \
+         with --out",
+        folder.display()
+    );
+    Ok(())
+}
+
+/// Whether a state that was read is of the same training. What is compared has been through JSON on both sides.
+fn is_same<A: PartialEq + Serialize + serde::de::DeserializeOwned>(
+    state: &State<A>,
+    about: &A,
+    course: &Course,
+) -> anyhow::Result<bool> {
+    let about: A = serde_json::from_str(&serde_json::to_string(about)?)?;
+    let course: Course = serde_json::from_str(&serde_json::to_string(course)?)?;
+    Ok(state.about == about && state.course == course)
 }
 
 fn is_over<A>(course: &Course, state: &State<A>) -> bool {
@@ -335,7 +385,7 @@ fn open_log(path: &Path, epochs_done: usize) -> anyhow::Result<File> {
             }
         }
     }
-    crate::whole_file::write_whole(path, kept.as_bytes())?;
+    write_whole(path, kept.as_bytes())?;
     OpenOptions::new().append(true).open(path).with_context(failed)
 }
 

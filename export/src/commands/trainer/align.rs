@@ -14,9 +14,9 @@ use crate::faces::{self, AlignedFolder, Aligner, Labels, Outcome, PhotoSet, Skip
 /// The arguments of `kith-export align`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  kith-export align photos faces\n\n\
-    photos/ada/1.jpg and so on become faces/five-point-112/ada/1.jpg.png, faces/box-160/ada/1.jpg.png and an\n\
-    entry in faces/faces.json. A folder without folders in it gives faces without names, which distil takes.\n\
-    Where a photo shows several faces, the most prominent one is taken.")]
+    photos/ada/1.jpg becomes faces/five-point-112/ada/1.jpg.png, faces/box-160/ada/1.jpg.png\n\
+    and an entry in faces/faces.json. A folder of photos without folders in it gives faces without\n\
+    names, which distil takes. Where a photo shows several faces, the most prominent one is taken.")]
 pub struct Args {
     /// Folder with a folder of photos for each person
     #[arg(value_name = "DIR")]

@@ -17,8 +17,8 @@ use crate::whole_file::write_whole;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  kith-export audit faces --sheet audit.png --out disputed.txt\n\n\
-    Look at the sheet, take the lines of photos that are right out of disputed.txt, and give the rest to the other\n\
-    commands with --without disputed.txt. Doubles need no list: split keeps them together."
+    Look at the sheet, take the lines of photos that are right out of disputed.txt, and give the rest\n\
+    to the other commands with --without disputed.txt. Doubles need no list: split keeps them together."
 )]
 pub struct Args {
     /// Folder that kith-export align made

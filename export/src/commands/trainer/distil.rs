@@ -3,15 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::ensure;
-use image::RgbImage;
 use indicatif::ProgressBar;
-use kith::align::Alignment;
-use kith::networks::Networks;
-use kith::runtime::RuntimeSettings;
 use rand::seq::SliceRandom;
 use tch::Tensor;
 
-use super::training::{TrainingArgs, tell_outcome};
+use super::runtime::RuntimeArgs;
+use super::training::{TrainingArgs, embedders, tell_outcome};
 use crate::faces::{AlignedFace, AlignedFolder};
 use crate::nets::Network;
 use crate::train::about::{About, Data, name_of};
@@ -19,6 +16,7 @@ use crate::train::batches::random_of;
 use crate::train::course;
 use crate::train::distil::{Distil, Lesson, targets};
 use crate::train::samples::{Pictures, cuts, unit_rows};
+use crate::train::served;
 
 /// Arguments of `distil`.
 #[derive(Debug, clap::Args)]
@@ -30,14 +28,11 @@ pub struct Args {
     #[arg(value_name = "FACES")]
     pub faces: PathBuf,
     /// The network that learns
-    #[arg(long, value_enum, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = embedders())]
     pub student: Network,
     /// The embedder that it learns from, by its name in the catalogue
     #[arg(long, value_name = "NAME", default_value = "mobilefacenet")]
     pub teacher: String,
-    /// Folder with the catalogue models.toml [default: where kith finds it]
-    #[arg(long, value_name = "DIR", env = "KITH_MODELS")]
-    pub models: Option<PathBuf>,
     /// Faces in a batch
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(2..))]
     pub batch: u16,
@@ -50,6 +45,9 @@ pub struct Args {
     /// Training.
     #[command(flatten)]
     pub training: TrainingArgs,
+    /// Where the teacher runs.
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
 }
 
 /// Runs `distil`.
@@ -129,24 +127,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 /// nearer to the person than either.
 fn teach(args: &Args, folder: &AlignedFolder, faces: &[&AlignedFace]) -> anyhow::Result<Tensor> {
     const AT_ONCE: usize = 64;
-    let settings = RuntimeSettings {
-        models: args.models.clone(),
-        ..RuntimeSettings::default()
-    };
-    let mut networks = Networks::open(&settings)?;
+    let mut settings = args.runtime.settings();
+    settings.embedder = Some(args.teacher.clone());
+    let mut teacher = served::open_from_catalogue(&settings)?;
     let bar = ProgressBar::new(faces.len() as u64).with_message("the teacher looks at the faces");
     let mut rows = Vec::with_capacity(faces.len());
     for faces in faces.chunks(AT_ONCE) {
-        let mut crops: Vec<RgbImage> = cuts(folder, faces, Alignment::FivePoint112)?;
-        crops.extend(crops.clone().iter().map(image::imageops::flip_horizontal));
-        let embeddings = networks.embedder.embed(&crops)?;
-        let (straight, mirrored) = embeddings.split_at(faces.len());
-        rows.extend(straight.iter().zip(mirrored).map(|(one, other)| -> Vec<f32> {
-            one.as_slice()
-                .iter()
-                .zip(other.as_slice())
-                .map(|(a, b)| a + b)
-                .collect()
+        let straight = served::embed(&mut teacher, folder, faces, false)?;
+        let mirrored = served::embed(&mut teacher, folder, faces, true)?;
+        rows.extend(straight.iter().zip(&mirrored).map(|(one, other)| -> Vec<f32> {
+            let both = one.embedding.as_slice().iter().zip(other.embedding.as_slice());
+            both.map(|(a, b)| a + b).collect()
         }));
         bar.inc(faces.len() as u64);
     }

@@ -21,7 +21,7 @@ pub struct EmbedderArgs {
     /// An embedder of the catalogue, by name
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// A checkpoint of `fit` or `distil` that has seen none of these photos
+    /// A run of `fit` or `distil`, or its best.safetensors; what is measured on photos that it learned from is too good
     #[arg(long, value_name = "FILE")]
     pub checkpoint: Option<PathBuf>,
     /// The folder of `fit --fold all`, with a run for each fold

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::ValueEnum;
 use indicatif::ProgressBar;
 use kith::commands::terminal::{complain, say};
@@ -51,9 +51,11 @@ impl HeadReads {
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  kith-export evaluate faces --split split.json --model mobilefacenet --out report\n  \
-    kith-export evaluate faces --split split.json --runs runs/family --open-set --strangers others-faces --out report\n\n\
-    Writes report.json, report.txt and pictures into OUT. What is measured is the network as it would be served, in ONNX\n\
-    Runtime. Each photo is asked about once, by a network, a gallery and a head that have not seen its fold."
+    kith-export evaluate faces --split split.json --runs runs/family \\\n    \
+    --open-set --strangers others-faces --out report\n\n\
+    Writes report.json, report.txt and pictures into OUT. What is measured is the network as it would\n\
+    be served, in ONNX Runtime. Each photo is asked about once, by a network, a gallery and a head that\n\
+    have not seen its fold."
 )]
 pub struct Args {
     /// Aligned faces, from `align`
@@ -98,7 +100,7 @@ pub struct Args {
     /// Draw the map with the faces themselves as points
     #[arg(long)]
     pub faces_map: bool,
-    /// Of resampling and of the map
+    /// Seed of the intervals and of the map
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// The report as JSON instead of a table
@@ -125,13 +127,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut folder = AlignedFolder::read(&args.faces)?;
     let split = Split::read(&args.split)?;
     split.check(&folder)?;
-    let people = folder.people();
-    ensure!(
-        people.len() > 1,
-        "{} shows {} people; there is nothing to tell apart with less than two",
-        args.faces.display(),
-        people.len()
-    );
+    let people = folder.people_to_tell_apart()?;
     if let Some(file) = &args.without {
         let disputed = Disputed::read(file)?;
         disputed.check(&folder)?;

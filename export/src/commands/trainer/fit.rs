@@ -8,7 +8,7 @@ use kith::commands::terminal::complain;
 use rand::seq::SliceRandom;
 use tch::Tensor;
 
-use super::training::{TrainingArgs, tell_outcome};
+use super::training::{TrainingArgs, embedders, tell_outcome};
 use crate::faces::Split;
 use crate::faces::{AlignedFace, AlignedFolder, Disputed};
 use crate::nets::Network;
@@ -25,9 +25,11 @@ const KEPT: usize = 1000;
 /// Arguments of `fit`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  kith-export split faces --folds 5 --out split.json\n  \
-    kith-export fit faces --split split.json --net mobilefacenet --start MobileFaceNet.tflite --out runs/family\n\n\
-    Without --fold all photos are learned from but those of fold 0, by which it stops. With --fold N the photos of fold N\n\
-    stay unseen for `evaluate`, and it stops by those of the next fold; --fold all does that for each fold.")]
+    kith-export fit faces --split split.json --net mobilefacenet \\\n    \
+    --start MobileFaceNet.tflite --out runs/family\n\n\
+    Without --fold it learns from all photos but those of fold 0, by which it tells what is best.\n\
+    With --fold N the photos of fold N stay unseen for `evaluate`, and those of the next fold tell what\n\
+    is best; --fold all does that for each fold.")]
 pub struct Args {
     /// Aligned faces, from `align`
     #[arg(value_name = "FACES")]
@@ -36,7 +38,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub split: PathBuf,
     /// The network
-    #[arg(long, value_enum, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = embedders())]
     pub net: Network,
     /// Keep this fold unseen: a number, or `all` for a run of each into OUT/fold-N
     #[arg(long, value_name = "N|all")]
@@ -99,13 +101,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let split = Split::read(&args.split)?;
     split.check(&folder)?;
     let disputed = args.without.as_deref().map(Disputed::read).transpose()?;
-    let people = folder.people();
-    ensure!(
-        people.len() > 1,
-        "{} shows {} people; there is nothing to tell apart with less than two",
-        args.faces.display(),
-        people.len()
-    );
+    let people = folder.people_to_tell_apart()?;
     let preprocessing = args.training.preprocessing(args.net)?;
     let faces: Vec<&AlignedFace> = folder
         .faces
@@ -255,6 +251,10 @@ fn one(
         photos.iter().any(|&count| count > 1),
         "everybody has one photo to learn from; a triplet takes two photos of somebody"
     );
+    let mut there = people.iter().zip(&photos).filter(|(_, count)| **count > 0);
+    if let (Some((only, _)), None) = (there.next(), there.next()) {
+        bail!("{only} is the only one left to learn from; a triplet takes photos of two people");
+    }
     if !lonely.is_empty() {
         complain(format!(
             "with one photo, only others are told apart from: {}",

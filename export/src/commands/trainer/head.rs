@@ -31,9 +31,9 @@ pub const HEAD: &str = "head.safetensors";
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  kith-export head faces --split split.json --model mobilefacenet --out heads/family\n\n\
-    Learns from all photos. The temperature that makes its probabilities true comes from photos that heads without their\n\
-    fold had not seen; the probability below which it answers unknown, from strangers: each person to a head without that\n\
-    person, and the people of --strangers."
+    It learns from all photos. The temperature that makes its probabilities true comes from photos\n\
+    that heads without their fold had not seen; the probability below which it answers unknown, from\n\
+    strangers: each person to a head without that person, and the people of --strangers."
 )]
 pub struct Args {
     /// Aligned faces, from `align`
@@ -66,7 +66,7 @@ pub struct Args {
     /// Count every photo the same, also where people have many more than others
     #[arg(long)]
     pub no_class_weights: bool,
-    /// Steps
+    /// Steps of training, each over all photos
     #[arg(long, value_name = "N", default_value_t = 300)]
     pub steps: usize,
     /// Write over a head that is there
@@ -128,13 +128,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         args.reads != HeadReads::None,
         "a head has to read something: --reads embedding or --reads features"
     );
-    let people = folder.people();
-    ensure!(
-        people.len() > 1,
-        "{} shows {} people; there is nothing to tell apart with less than two",
-        args.faces.display(),
-        people.len()
-    );
+    let people = folder.people_to_tell_apart()?;
     let mut embedder = args
         .embedder
         .open(&args.runtime)?

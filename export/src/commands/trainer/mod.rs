@@ -14,6 +14,16 @@ pub mod training;
 
 use clap::Subcommand;
 
+/// How one gets from photos to models; below the list of commands.
+pub const IN_ORDER: &str = "From photos to models:
+  kith-export align photos faces                  cut out the faces; photos has a folder per person
+  kith-export audit faces                         see which photos may be wrong
+  kith-export split faces --out split.json        decide which photos are held out together
+  kith-export head faces --split split.json --model mobilefacenet --out head
+  kith-export export --name family --head head --faces faces --out family-models
+  kith heads install family-models
+`fit` before `head` fine-tunes the network itself; `evaluate` measures. Each command has a --help.";
+
 /// The commands, in the order that one needs them.
 #[derive(Debug, Subcommand)]
 pub enum Command {

@@ -20,7 +20,7 @@ pub struct Args {
     /// How many folds
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..=1000))]
     pub folds: u16,
-    /// Another seed is another split
+    /// Seed of the order; another seed is another split
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// File to write

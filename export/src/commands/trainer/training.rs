@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use kith::align::Alignment;
 use kith::commands::terminal::say;
 
@@ -28,19 +30,20 @@ pub struct TrainingArgs {
     /// Weights to begin with: .safetensors, or a file that `import` reads
     #[arg(long, value_name = "FILE")]
     pub start: Option<PathBuf>,
-    /// How faces are cut out [default: as the network usually takes them]
+    /// How faces are cut out: five-point-112-v1, five-point-96-v1 or box-96-v1 [default: as the network usually takes
+    /// them]
     #[arg(long, value_name = "NAME", value_parser = parse_alignment)]
     pub alignment: Option<Alignment>,
     /// Passes over the photos, at most
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
     pub epochs: u16,
-    /// Highest learning rate
+    /// Highest learning rate [default: 0.0001 for `fit`, 0.001 for `distil`]
     #[arg(long, value_name = "X")]
     pub learning_rate: Option<f64>,
     /// How strongly weights are drawn to zero
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     pub weight_decay: f64,
-    /// End when so many epochs in a row brought nothing better
+    /// End when so many epochs in a row brought nothing better [default: never early]
     #[arg(long, value_name = "N")]
     pub patience: Option<usize>,
     /// Layers that stay as they are; `layer1*` means all that begin so
@@ -52,13 +55,13 @@ pub struct TrainingArgs {
     /// How much faces are changed by chance each time they come up
     #[arg(long, value_enum, value_name = "NAME", default_value = "strong")]
     pub augmentation: Strength,
-    /// Of everything drawn by chance; the same seed gives the same result on a CPU
+    /// Seed of everything drawn by chance; the same seed gives the same result on a CPU
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// auto, cpu or cuda:N
+    /// Where to train: auto (a GPU where there is one), cpu or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
-    /// bfloat16 arithmetic; the default on a GPU is 32-bit floats too
+    /// Compute in bfloat16 instead of 32-bit floats: faster on a GPU, less exact
     #[arg(long)]
     pub bfloat16: bool,
     /// Threads of libtorch [default: one for each core]
@@ -67,6 +70,13 @@ pub struct TrainingArgs {
     /// One JSON object about the outcome instead of words
     #[arg(long)]
     pub json: bool,
+}
+
+/// Reads the name of a network that can be trained here.
+pub fn embedders() -> impl TypedValueParser<Value = Network> {
+    let embedders = [Network::MobileFaceNet, Network::Nn4Small2];
+    let names = embedders.iter().filter_map(ValueEnum::to_possible_value);
+    PossibleValuesParser::new(names).try_map(|name| Network::from_str(&name, false))
 }
 
 fn parse_alignment(name: &str) -> Result<Alignment, String> {

@@ -23,7 +23,7 @@ use super::head::read_head;
 use super::runtime::RuntimeArgs;
 use crate::faces::{AlignedFace, AlignedFolder, Split};
 use crate::train::served::Written;
-use crate::whole_file::write_whole;
+use crate::whole_file::{remove_unfinished, write_all_whole};
 
 /// Faces that the exported networks are compared on; more would only take longer.
 const MOST_COMPARED: usize = 64;
@@ -32,8 +32,8 @@ const MOST_COMPARED: usize = 64;
 #[command(
     after_help = "Example:\n  kith-export export --name family --checkpoint runs/family --head heads/family \\\n    \
     --faces faces --split split.json --out family-models\n  kith heads install family-models\n\n\
-    OUT can be the user's catalogue, models.d in Kith's configuration directory, itself. What is written is first run in\n\
-    ONNX Runtime beside libtorch on the faces; where they differ, nothing is written."
+    OUT can be the user's catalogue itself, models.d in Kith's configuration directory. What is written\n\
+    is first run in ONNX Runtime beside libtorch on the faces; where they differ, nothing is written."
 )]
 pub struct Args {
     /// What the models are called in the catalogue
@@ -48,7 +48,7 @@ pub struct Args {
     /// A trained head, from `head`; it reads the embedder above, or one of the catalogue
     #[arg(long, value_name = "HEAD", required_unless_present_any = ["checkpoint", "mtcnn"])]
     pub head: Option<PathBuf>,
-    /// The detector too: folder of the package's pnet.pt, rnet.pt and onet.pt
+    /// The detector too: folder of facenet-pytorch's pnet.pt, rnet.pt and onet.pt
     #[arg(long, value_name = "DIR")]
     pub mtcnn: Option<PathBuf>,
     /// The head's embedder, where it is one of the catalogue
@@ -151,29 +151,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(say(format!("{}: {} files", entry_file.display(), parcel.files.len()))?)
 }
 
-/// Writes the networks and then, in one step, the entry that makes them count. When something fails, what was written
-/// is taken away again.
+/// Writes the networks and, last of all, the entry that makes them count.
 fn put(out: &Path, files: &[(String, Vec<u8>)], entry_file: &Path, entry: &str) -> anyhow::Result<()> {
-    let mut made: Vec<PathBuf> = Vec::new();
-    let mut write_all = || -> anyhow::Result<()> {
-        for (name, bytes) in files {
-            let path = out.join(name);
-            let was_there = path.exists();
-            write_whole(&path, bytes)?;
-            if !was_there {
-                made.push(path);
-            }
-        }
-        write_whole(entry_file, entry.as_bytes())
-    };
-    let written = write_all();
-    if written.is_err() {
-        for path in &made {
-            // It is the first error that counts.
-            let _ = std::fs::remove_file(path);
-        }
-    }
-    written
+    remove_unfinished(out);
+    let paths: Vec<PathBuf> = files.iter().map(|(name, _)| out.join(name)).collect();
+    let networks = paths
+        .iter()
+        .zip(files)
+        .map(|(path, (_, bytes))| (path.as_path(), bytes.as_slice()));
+    let all: Vec<(&Path, &[u8])> = networks.chain([(entry_file, entry.as_bytes())]).collect();
+    write_all_whole(&all)
 }
 
 /// Held-out faces, as far as the checkpoint and the split tell; evenly over the folder.
