@@ -16,7 +16,7 @@ use crate::train::batches::random_of;
 use crate::train::course;
 use crate::train::distil::{Distil, Lesson, targets};
 use crate::train::samples::{Pictures, cuts, unit_rows};
-use crate::train::served;
+use crate::train::served::{self, Look};
 
 /// Arguments of `distil`.
 #[derive(Debug, clap::Args)]
@@ -133,8 +133,8 @@ fn teach(args: &Args, folder: &AlignedFolder, faces: &[&AlignedFace]) -> anyhow:
     let bar = ProgressBar::new(faces.len() as u64).with_message("the teacher looks at the faces");
     let mut rows = Vec::with_capacity(faces.len());
     for faces in faces.chunks(AT_ONCE) {
-        let straight = served::embed(&mut teacher, folder, faces, false)?;
-        let mirrored = served::embed(&mut teacher, folder, faces, true)?;
+        let straight = served::embed(&mut teacher, folder, faces, Look::Plain)?;
+        let mirrored = served::embed(&mut teacher, folder, faces, Look::Mirrored)?;
         rows.extend(straight.iter().zip(&mirrored).map(|(one, other)| -> Vec<f32> {
             let both = one.embedding.as_slice().iter().zip(other.embedding.as_slice());
             both.map(|(a, b)| a + b).collect()
