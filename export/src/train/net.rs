@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tch::{Device, Kind, TchError, Tensor};
 
+use super::layout::{channels_together, local_response_norm};
 use crate::nets::graph::{Conv, FlattenOrder, Graph, MaxPool, Op, Pads, WeightKind};
 use crate::weights::{self, FitError, Weights, check_fit};
 
@@ -79,7 +80,10 @@ impl Net {
         check_fit(&graph, weights)?;
         let mut tensors = BTreeMap::new();
         for (name, weight) in weights {
-            tensors.insert(name.clone(), to_torch(weight)?.f_to_device(device)?);
+            tensors.insert(
+                name.clone(),
+                channels_together(&to_torch(weight)?.f_to_device(device)?)?,
+            );
         }
         let net = Self {
             graph,
@@ -253,7 +257,7 @@ impl Net {
 
     fn walk(&self, input: &Tensor, pass: Pass) -> Result<Vec<Tensor>, TchError> {
         let last_reader = self.last_readers();
-        let mut values: Vec<Option<Tensor>> = vec![Some(input.shallow_clone())];
+        let mut values: Vec<Option<Tensor>> = vec![Some(channels_together(input)?)];
         for (index, node) in self.graph.nodes.iter().enumerate() {
             let read = |place: usize| {
                 let value = node.inputs.get(place).and_then(|value| values.get(value.0)?.as_ref());
@@ -399,21 +403,6 @@ impl Net {
             .get(&format!("{node}.{suffix}"))
             .ok_or_else(|| TchError::Torch(format!("{node}.{suffix} is missing")))
     }
-}
-
-/// See [`Op::LocalResponseNorm`].
-fn local_response_norm(x: &Tensor, size: usize, alpha: f64, beta: f64, bias: f64) -> Result<Tensor, TchError> {
-    let reach = int(size / 2);
-    let channels = x.size().get(1).copied().unwrap_or(0);
-    // Zeros stand for the channels that are not there. A sum of shifted copies is several times as fast as an average
-    // pool over three axes, which is what torch's own function does.
-    let squares = x.f_square()?.f_constant_pad_nd([0, 0, 0, 0, reach, reach])?;
-    let mut sum = squares.f_narrow(1, 0, channels)?;
-    for shift in 1..int(size) {
-        sum = sum.f_add(&squares.f_narrow(1, shift, channels)?)?;
-    }
-    let scale = sum.f_mul_scalar(alpha / f64::from(u32::try_from(size).unwrap_or(u32::MAX)))?;
-    x.f_mul(&scale.f_add_scalar(bias)?.f_pow_tensor_scalar(-beta)?)
 }
 
 fn average(x: &Tensor, kernel: usize, stride: usize) -> Result<Tensor, TchError> {
