@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use kith_export::commands::{Cli, run};
 
+#[cfg(feature = "train")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,12 +5,14 @@ mod crops;
 mod face;
 mod mtcnn;
 mod nms;
+mod photo;
 
 use std::time::Duration;
 
 pub use face::{Face, FaceBox, Landmarks, most_prominent};
 use image::RgbImage;
 pub use mtcnn::Mtcnn;
+pub use photo::detect_in_photo;
 
 /// Finds faces in a picture. A trait, since small faces are the most common complaint and another detector
 /// must be able to move in.

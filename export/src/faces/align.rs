@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ImageEncoder as _, RgbImage};
 use kith::align::Cut;
-use kith::detect::{Detector, Face, most_prominent};
+use kith::detect::{Detector, Face, detect_in_photo, most_prominent};
 use kith::photo::{self, PhotoError};
 use kith::quality::Quality;
 use sha2::{Digest as _, Sha256};
@@ -191,8 +191,7 @@ fn cut_out(
     min_face_px: u32,
     hasher: &Phasher,
 ) -> anyhow::Result<CutOut> {
-    let found = detector
-        .detect(picture, min_face_px)
+    let found = detect_in_photo(detector, picture, min_face_px)
         .with_context(|| format!("while looking for faces in {}", photo.path.display()))?;
     let sure: Vec<Face> = found.iter().filter(|face| face.probability >= SURE).copied().collect();
     let candidates = if sure.is_empty() { &found } else { &sure };
@@ -247,3 +246,7 @@ fn write_png(file: &Path, crop: &RgbImage) -> anyhow::Result<()> {
     };
     write().with_context(|| format!("can't write {}", file.display()))
 }
+
+#[cfg(test)]
+#[path = "align_tests.rs"]
+mod tests;

@@ -22,6 +22,8 @@ pub struct Augmentation {
     pub brightness: f32,
     /// Differences from the middle grey are made larger or smaller by up to this share.
     pub contrast: f32,
+    /// Each colour's brightness is made more or less by up to this share, as by coloured light.
+    pub tint: f32,
     /// How often colour is taken away, 0 to 1: infra-red cameras are grey.
     pub grey: f64,
     /// How often it is blurred, 0 to 1.
@@ -34,6 +36,28 @@ pub struct Augmentation {
     pub jpeg_least: u8,
 }
 
+/// A choice of [`Augmentation`] by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Strength {
+    /// What cameras of a home do
+    Usual,
+    /// More of it, and coloured light: for few photos
+    Strong,
+    /// None
+    Off,
+}
+
+impl Strength {
+    /// What it stands for.
+    pub fn augmentation(self) -> Augmentation {
+        match self {
+            Self::Usual => Augmentation::default(),
+            Self::Strong => Augmentation::strong(),
+            Self::Off => Augmentation::none(),
+        }
+    }
+}
+
 impl Default for Augmentation {
     fn default() -> Self {
         Self {
@@ -43,6 +67,7 @@ impl Default for Augmentation {
             turn_degrees: 8.0,
             brightness: 0.15,
             contrast: 0.3,
+            tint: 0.0,
             grey: 0.15,
             blur: 0.2,
             blur_most: 0.015,
@@ -62,11 +87,28 @@ impl Augmentation {
             turn_degrees: 0.0,
             brightness: 0.0,
             contrast: 0.0,
+            tint: 0.0,
             grey: 0.0,
             blur: 0.0,
             blur_most: 0.0,
             jpeg: 0.0,
             jpeg_least: 100,
+        }
+    }
+
+    /// For few people in many lights, of whom there are too few photos to show all lights.
+    pub fn strong() -> Self {
+        Self {
+            shift: 0.06,
+            scale: 0.12,
+            turn_degrees: 10.0,
+            brightness: 0.2,
+            contrast: 0.5,
+            tint: 0.3,
+            grey: 0.2,
+            blur: 0.3,
+            blur_most: 0.02,
+            ..Self::default()
         }
     }
 
@@ -109,6 +151,21 @@ pub fn augmented(cut: &RgbImage, alignment: Alignment, how: &Augmentation, rando
             std::array::from_fn(|level| ((level as f32 - 127.5) * steeper + 127.5 + brighter).round() as u8);
         for value in face.iter_mut() {
             *value = table[usize::from(*value)];
+        }
+    }
+    if how.tint > 0.0 {
+        let factors: [f32; 3] = std::array::from_fn(|_| (1.0 + how.tint).powf(random.random_range(-1.0..=1.0)));
+        for pixel in face.pixels_mut() {
+            for (value, factor) in pixel.0.iter_mut().zip(factors) {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "casts of floats saturate"
+                )]
+                {
+                    *value = (f32::from(*value) * factor).round() as u8;
+                }
+            }
         }
     }
     if random.random_bool(how.grey) {
@@ -268,6 +325,7 @@ mod tests {
                 0.5,
                 40.0,
             ),
+            (Augmentation { tint: 0.3, ..none() }, 1.0, 40.0),
             (
                 Augmentation {
                     jpeg: 1.0,

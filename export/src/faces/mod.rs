@@ -19,7 +19,7 @@ mod split;
 
 pub use align::{Aligner, Outcome, align};
 pub use audit::{Audit, DoublePhotos, SAME_SHOT_COSINE, Suspect, Why, audit};
-pub use augment::{Augmentation, augmented};
+pub use augment::{Augmentation, Strength, augmented};
 pub use disputed::Disputed;
 pub use doubles::{Double, Likeness, NEAR, doubles, groups};
 pub use folder::{AlignedFace, AlignedFolder, FolderError, Shot, Skipped};

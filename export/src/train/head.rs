@@ -25,6 +25,9 @@ pub struct HeadCourse {
     pub ridge: f64,
     /// Whether a class counts the same however many photos it has.
     pub class_weights: bool,
+    /// Weight of being unsure of other people's faces, beside naming the right person (Hendrycks, Mazeika and Dietterich
+    /// 2019, "Deep anomaly detection with outlier exposure", arXiv 1812.04606).
+    pub others_weight: f64,
 }
 
 impl Default for HeadCourse {
@@ -34,6 +37,7 @@ impl Default for HeadCourse {
             learning_rate: 0.05,
             ridge: 1e-3,
             class_weights: true,
+            others_weight: 1.0,
         }
     }
 }
@@ -89,7 +93,8 @@ impl Head {
 }
 
 /// Trains a head on `inputs`, all of one length, whose classes are `classes`, `0..class_count`, each there at least
-/// once. `each_step` is told how it goes. The same inputs give the same head.
+/// once. Of `others`, faces of nobody among them, it learns to think every class as probable as any other. `each_step` is
+/// told how it goes. The same inputs give the same head.
 ///
 /// # Errors
 /// When there is nothing to tell apart, or libtorch fails.
@@ -97,6 +102,7 @@ pub fn train(
     inputs: &[&[f32]],
     classes: &[usize],
     class_count: usize,
+    others: &[&[f32]],
     course: &HeadCourse,
     mut each_step: impl FnMut(LogLine),
 ) -> anyhow::Result<Head> {
@@ -123,6 +129,13 @@ pub fn train(
         .f_std_dim([0i64].as_slice(), false, true)?
         .f_clamp_min(LEAST_SPREAD)?;
     let input = (raw - &mean) / &spread;
+    let other_input = if others.is_empty() {
+        None
+    } else {
+        let flat: Vec<f32> = others.iter().flat_map(|other| other.iter().copied()).collect();
+        let raw = Tensor::f_from_slice(&flat)?.f_reshape([i64::try_from(others.len())?, shape[1]])?;
+        Some((raw - &mean) / &spread)
+    };
     let target: Vec<i64> = classes.iter().map(|class| i64::try_from(*class).unwrap_or(0)).collect();
     let target = Tensor::f_from_slice(&target)?;
     let class_weight: Vec<f32> = photos
@@ -141,7 +154,12 @@ pub fn train(
     for step in 0..course.steps {
         let logits = input.f_linear(&weight, Some(&bias))?;
         let fit = logits.f_cross_entropy_loss(&target, Some(&class_weight), tch::Reduction::Mean, -100, 0.0)?;
-        let loss = &fit + weight.f_square()?.f_sum(Kind::Float)? * course.ridge;
+        let mut loss = &fit + weight.f_square()?.f_sum(Kind::Float)? * course.ridge;
+        if let Some(others) = &other_input {
+            // Cross-entropy to the even distribution.
+            let unsure = others.f_linear(&weight, Some(&bias))?.f_log_softmax(1, None::<Kind>)?;
+            loss = loss - unsure.f_mean(Kind::Float)? * course.others_weight;
+        }
         loss.f_backward()?;
         let learning_rate =
             course.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * step as f64 / course.steps as f64).cos());
@@ -208,6 +226,7 @@ impl TrueHead {
     pub fn train(
         lessons: &[Lesson<'_>],
         class_count: usize,
+        others: &[&[f32]],
         course: &HeadCourse,
         each_step: impl FnMut(LogLine),
     ) -> anyhow::Result<Self> {
@@ -217,7 +236,7 @@ impl TrueHead {
             let (asked, learned): (Vec<&Lesson>, Vec<&Lesson>) =
                 lessons.iter().partition(|lesson| lesson.fold == held_out);
             // Somebody whose photos are all in one fold can't be learned without it.
-            let Ok(head) = train_on(&learned, class_count, course, |_| ()) else {
+            let Ok(head) = train_on(&learned, class_count, others, course, |_| ()) else {
                 continue;
             };
             for lesson in asked.into_iter().filter(|lesson| lesson.is_photo) {
@@ -232,7 +251,13 @@ impl TrueHead {
         );
         let is_right = |(logits, truth): (&Vec<f32>, &usize)| logits.iter().all(|logit| *logit <= logits[*truth]);
         let right = logits.iter().zip(&truth).filter(|pair| is_right(*pair)).count();
-        let head = train_on(&lessons.iter().collect::<Vec<_>>(), class_count, course, each_step)?;
+        let head = train_on(
+            &lessons.iter().collect::<Vec<_>>(),
+            class_count,
+            others,
+            course,
+            each_step,
+        )?;
         Ok(Self {
             accuracy_held_out: right as f64 / logits.len() as f64,
             temperature: crate::measure::temperature::fit_temperature(&logits, &truth)?,
@@ -258,12 +283,13 @@ impl TrueHead {
 fn train_on(
     lessons: &[&Lesson<'_>],
     class_count: usize,
+    others: &[&[f32]],
     course: &HeadCourse,
     each_step: impl FnMut(LogLine),
 ) -> anyhow::Result<Head> {
     let inputs: Vec<&[f32]> = lessons.iter().map(|lesson| lesson.input).collect();
     let classes: Vec<usize> = lessons.iter().map(|lesson| lesson.class).collect();
-    train(&inputs, &classes, class_count, course, each_step)
+    train(&inputs, &classes, class_count, others, course, each_step)
 }
 
 #[cfg(test)]
@@ -287,7 +313,7 @@ mod tests {
         let (points, classes) = clusters();
         let inputs: Vec<&[f32]> = points.iter().map(|point| point.as_slice()).collect();
         let mut log = Vec::new();
-        let head = train(&inputs, &classes, 3, &HeadCourse::default(), |line| log.push(line)).unwrap();
+        let head = train(&inputs, &classes, 3, &[], &HeadCourse::default(), |line| log.push(line)).unwrap();
         let right = inputs.iter().zip(&classes).filter(|(input, class)| {
             let logits = head.logits(input);
             logits.iter().all(|logit| *logit <= logits[**class])
@@ -296,8 +322,28 @@ mod tests {
         assert!(log.last().unwrap().loss < 0.5 * log[0].loss);
         assert_eq!(
             head,
-            train(&inputs, &classes, 3, &HeadCourse::default(), |_| ()).unwrap()
+            train(&inputs, &classes, 3, &[], &HeadCourse::default(), |_| ()).unwrap()
         );
+    }
+
+    #[test]
+    fn of_others_it_is_unsure() {
+        let (points, classes) = clusters();
+        let inputs: Vec<&[f32]> = points.iter().map(|point| point.as_slice()).collect();
+        let strange = [[9.0_f32, 0.6], [9.2, 0.5], [9.1, 0.7]];
+        let others: Vec<&[f32]> = strange.iter().map(|point| point.as_slice()).collect();
+        let highest = |others: &[&[f32]], asked: &[f32]| {
+            let head = train(&inputs, &classes, 3, others, &HeadCourse::default(), |_| ()).unwrap();
+            TrueHead {
+                head,
+                temperature: 1.0,
+                accuracy_held_out: 1.0,
+            }
+            .probabilities(asked)
+            .into_iter()
+            .fold(0.0, f32::max)
+        };
+        assert!(highest(&others, &[9.1, 0.6]) + 0.2 < highest(&[], &[9.1, 0.6]));
     }
 
     #[test]
@@ -316,7 +362,7 @@ mod tests {
     fn one_class_or_an_empty_one_is_refused() {
         let inputs: [&[f32]; 2] = [&[1.0], &[2.0]];
         let refused = |classes: &[usize], count| {
-            train(&inputs, classes, count, &HeadCourse::default(), |_| ())
+            train(&inputs, classes, count, &[], &HeadCourse::default(), |_| ())
                 .unwrap_err()
                 .to_string()
         };

@@ -1,19 +1,18 @@
 //! How pictures lie in memory, and an operation that hangs on it.
 
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
-/// A picture or a convolution's weight with all channels of a pixel together in memory (torch calls it channels last), on
-/// a CPU: pools and normalisations go over channels in vectors there, and convolutions need not reorder what they read
-/// and write. What libtorch computes from it lies so again. The shape stays, `[N, channels, height, width]`. Other
-/// tensors, and those on a GPU, stay as they are.
+/// The same values with channels lying together in memory, where there are images: libtorch's convolutions follow their
+/// input's order, and in this one they are several times as fast on a CPU, depthwise ones most of all; pools go over
+/// channels in vectors.
 ///
 /// # Errors
 /// When libtorch fails.
-pub(super) fn channels_together(tensor: &Tensor) -> Result<Tensor, TchError> {
-    if tensor.dim() == 4 && tensor.device() == Device::Cpu {
-        return tensor.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2]);
+pub(super) fn channels_last(images: &Tensor) -> Result<Tensor, TchError> {
+    if images.dim() != 4 {
+        return Ok(images.shallow_clone());
     }
-    Ok(tensor.shallow_clone())
+    images.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])
 }
 
 /// See [`crate::nets::graph::Op::LocalResponseNorm`].
@@ -52,6 +51,8 @@ pub(super) fn local_response_norm(
 
 #[cfg(test)]
 mod tests {
+    use tch::Device;
+
     use super::*;
 
     /// The definition, one channel after the other.
@@ -83,7 +84,7 @@ mod tests {
             let values = Tensor::randn([2, channels, 3, 4], options);
             let towards = Tensor::randn([2, channels, 3, 4], options);
             let [ours, defined] = [true, false].map(|ours| {
-                let x = channels_together(&values).unwrap().copy().set_requires_grad(true);
+                let x = channels_last(&values).unwrap().copy().set_requires_grad(true);
                 let y = if ours {
                     local_response_norm(&x, size, alpha, beta, bias).unwrap()
                 } else {
@@ -101,10 +102,10 @@ mod tests {
     fn channels_lie_together_and_stay_so_through_a_convolution() {
         let options = (Kind::Float, Device::Cpu);
         let picture = Tensor::randn([2, 3, 5, 6], options);
-        let together = channels_together(&picture).unwrap();
+        let together = channels_last(&picture).unwrap();
         assert!(together.equal(&picture));
         assert_eq!(together.stride(), [90, 1, 18, 3]);
-        let weight = channels_together(&Tensor::randn([4, 3, 3, 3], options)).unwrap();
+        let weight = channels_last(&Tensor::randn([4, 3, 3, 3], options)).unwrap();
         let output = together.conv2d(&weight, None::<&Tensor>, 1, 1, 1, 1);
         assert_eq!(output.stride(), [120, 1, 24, 4]);
     }

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::layout::{channels_together, local_response_norm};
+use super::layout::{channels_last, local_response_norm};
 use crate::nets::graph::{Conv, FlattenOrder, Graph, MaxPool, Op, Pads, WeightKind};
 use crate::weights::{self, FitError, Weights, check_fit};
 
@@ -80,10 +80,7 @@ impl Net {
         check_fit(&graph, weights)?;
         let mut tensors = BTreeMap::new();
         for (name, weight) in weights {
-            tensors.insert(
-                name.clone(),
-                channels_together(&to_torch(weight)?.f_to_device(device)?)?,
-            );
+            tensors.insert(name.clone(), channels_last(&to_torch(weight)?.f_to_device(device)?)?);
         }
         let net = Self {
             graph,
@@ -237,9 +234,10 @@ impl Net {
     /// # Errors
     /// When the input has another shape than the network takes, or libtorch fails.
     pub fn run(&self, input: &Tensor, pass: Pass) -> Result<Vec<Tensor>, TchError> {
+        let input = channels_last(input)?;
         match pass {
-            Pass::Serve => tch::no_grad(|| self.walk(input, pass)),
-            Pass::Learn => self.walk(input, pass),
+            Pass::Serve => tch::no_grad(|| self.walk(&input, pass)),
+            Pass::Learn => self.walk(&input, pass),
         }
     }
 
@@ -257,7 +255,7 @@ impl Net {
 
     fn walk(&self, input: &Tensor, pass: Pass) -> Result<Vec<Tensor>, TchError> {
         let last_reader = self.last_readers();
-        let mut values: Vec<Option<Tensor>> = vec![Some(channels_together(input)?)];
+        let mut values: Vec<Option<Tensor>> = vec![Some(input.shallow_clone())];
         for (index, node) in self.graph.nodes.iter().enumerate() {
             let read = |place: usize| {
                 let value = node.inputs.get(place).and_then(|value| values.get(value.0)?.as_ref());

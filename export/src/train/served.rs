@@ -9,9 +9,11 @@ use kith::embed::{Embedded, Embedder};
 use kith::model::{EmbedderModel, ModelFile, Output};
 use kith::networks::{self, EMBEDDER};
 use kith::runtime::{Runtime, RuntimeSettings};
+use rayon::prelude::*;
 
 use super::about::About;
-use crate::faces::{AlignedFace, AlignedFolder};
+use super::batches::{random_of, seed_of};
+use crate::faces::{AlignedFace, AlignedFolder, Augmentation, augmented};
 use crate::make::sha256;
 use crate::nets::Network;
 use crate::weights::{Weights, safetensors};
@@ -91,7 +93,27 @@ pub fn open_from_catalogue(settings: &RuntimeSettings) -> anyhow::Result<Embedde
     open(Written { onnx, model }, settings)
 }
 
-/// Embeds faces, mirrored where asked.
+/// The form in which a face is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// As it is.
+    Plain,
+    /// In the mirror.
+    Mirrored,
+    /// Changed by chance, strongly; another number gives other changes.
+    Changed(u64),
+}
+
+/// The forms beside the plain one in which a head learns a face.
+pub const LOOKS_TO_LEARN: [Look; 5] = [
+    Look::Mirrored,
+    Look::Changed(1),
+    Look::Changed(2),
+    Look::Changed(3),
+    Look::Changed(4),
+];
+
+/// Embeds faces.
 ///
 /// # Errors
 /// When a crop can't be read, or the network can't be run.
@@ -99,19 +121,29 @@ pub fn embed(
     embedder: &mut Embedder,
     folder: &AlignedFolder,
     faces: &[&AlignedFace],
-    mirrored: bool,
+    look: Look,
 ) -> anyhow::Result<Vec<Embedded>> {
     const AT_ONCE: usize = 64;
     let alignment = embedder.alignment();
+    let strong = Augmentation::strong();
     let mut all = Vec::with_capacity(faces.len());
     for faces in faces.chunks(AT_ONCE) {
-        let mut crops: Vec<RgbImage> = super::samples::cuts(folder, faces, alignment)?
-            .iter()
-            .map(|cut| alignment.finish(cut))
+        let crops: Vec<RgbImage> = super::samples::cuts(folder, faces, alignment)?
+            .par_iter()
+            .zip(faces)
+            .map(|(cut, face)| match look {
+                Look::Plain => alignment.finish(cut),
+                Look::Mirrored => image::imageops::flip_horizontal(&alignment.finish(cut)),
+                Look::Changed(number) => {
+                    // By the photo, so that neither order nor company matters.
+                    let photo = face
+                        .file
+                        .bytes()
+                        .fold(number, |state, byte| seed_of(&[state, byte.into()]));
+                    augmented(cut, alignment, &strong, &mut random_of(&[photo]))
+                }
+            })
             .collect();
-        if mirrored {
-            crops.iter_mut().for_each(image::imageops::flip_horizontal_in_place);
-        }
         all.extend(embedder.embed_all(&crops)?);
     }
     Ok(all)

@@ -10,8 +10,8 @@ use kith::commands::terminal::say;
 use kith::networks::Networks;
 
 use super::runtime::RuntimeArgs;
-use crate::whole_file::write_whole;
 use crate::faces::{AlignedFolder, Audit, Suspect, Why, audit, contact_sheet};
+use crate::whole_file::write_whole;
 
 /// The arguments of `kith-export audit`.
 #[derive(Debug, clap::Args)]

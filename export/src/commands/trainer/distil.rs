@@ -12,7 +12,6 @@ use rand::seq::SliceRandom;
 use tch::Tensor;
 
 use super::training::{TrainingArgs, tell_outcome};
-use crate::faces::augment::Augmentation;
 use crate::faces::{AlignedFace, AlignedFolder};
 use crate::nets::Network;
 use crate::train::about::{About, Data, name_of};
@@ -86,7 +85,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .and_then(|output| output.axes.first().copied().flatten())
         .unwrap_or_default();
     let students = cuts(&folder, &faces, preprocessing.alignment)?;
-    let augmentation = Augmentation::default();
+    let augmentation = args.training.augmentation.augmentation();
     let lesson = Lesson {
         batch: args.batch.into(),
         relations_weight: args.relations_weight,

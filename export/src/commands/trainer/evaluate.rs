@@ -20,7 +20,7 @@ use crate::measure::pictures;
 use crate::measure::{About, FoldRun, HeadAnswers, LeftOutRun, Measurement, Sample};
 use crate::train::course::LOG;
 use crate::train::head::{HeadCourse, Lesson, TrueHead};
-use crate::train::served;
+use crate::train::served::{self, LOOKS_TO_LEARN, Look};
 use crate::whole_file::write_whole;
 
 /// Faces on the map that show themselves; more would lie upon each other.
@@ -80,6 +80,12 @@ pub struct Args {
     /// Aligned faces of other people, who come by as strangers too
     #[arg(long, value_name = "FACES", requires = "open_set")]
     pub strangers: Option<PathBuf>,
+    /// Aligned faces of yet other people, without names, of whom heads learn to be unsure; not those of --strangers
+    #[arg(long, value_name = "FACES")]
+    pub others: Option<PathBuf>,
+    /// Measure with strangers on the first folds only, as many as this [default: all]
+    #[arg(long, value_name = "N", requires = "open_set")]
+    pub open_set_folds: Option<usize>,
     /// Pairs of photos, in the form of LFW's pairsDevTest.txt, of the faces in --pairs-faces
     #[arg(long, value_name = "FILE", requires = "pairs_faces")]
     pub pairs: Option<PathBuf>,
@@ -103,10 +109,12 @@ pub struct Args {
     pub runtime: RuntimeArgs,
 }
 
-/// Faces with what a network says of them: the photo itself, and its mirror picture for heads to learn from.
+/// Faces with what a network says of them: the photo itself, and what heads learn from beside it.
 struct Looked {
     samples: Vec<Sample>,
-    mirrored: HashMap<String, Vec<f32>>,
+    to_learn: HashMap<String, Vec<Vec<f32>>>,
+    /// Of faces of nobody among the people.
+    others: Vec<Vec<f32>>,
 }
 
 /// Runs `evaluate`.
@@ -152,12 +160,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         people: people.clone(),
         seed: args.seed,
     });
-    let looks = split.folds * if args.open_set { 1 + people.len() } else { 1 };
+    let open_folds = if args.open_set {
+        args.open_set_folds.unwrap_or(split.folds).min(split.folds)
+    } else {
+        0
+    };
+    let looks = split.folds + open_folds * people.len();
     let bar = ProgressBar::new(looks as u64);
+    let learns = (args.head, args.others.as_deref());
     let (mut looked_once, mut strangers_once) = (None, None);
     if let Some(embedder) = &mut one_for_all {
-        looked_once = Some(look(embedder, &folder, &people, args.head)?);
-        strangers_once = Some(strangers_samples(embedder, strangers.as_ref(), people.len())?);
+        let others = strangers_samples(embedder, strangers.as_ref(), people.len())?;
+        looked_once = Some(look(embedder, &folder, &people, learns, &others)?);
+        strangers_once = Some(others);
         pairs(args, embedder, &mut measurement)?;
     }
     let mut on_map = Vec::new();
@@ -168,7 +183,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 &mut args.embedder.open_run(&run_name(fold, None), &args.runtime)?,
                 &folder,
                 &people,
-                args.head,
+                learns,
+                &[],
             )?,
         };
         let (test, train) = divide(&looked.samples, |sample| split.fold_of(&sample.file) == Some(fold));
@@ -186,11 +202,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             head,
         )?;
         bar.inc(1);
-        // Each fold has its own space; the map shows the first one's, held-out and learned photos apart.
+        // Each fold has its own space; the map shows the first one's.
         if fold == 0 {
             on_map = looked.samples.clone();
         }
-        if !args.open_set {
+        if fold >= open_folds {
             continue;
         }
         for (left_out, person) in people.iter().enumerate() {
@@ -200,7 +216,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                     let run = run_name(fold, Some(person));
                     let embedder = &mut args.embedder.open_run(&run, &args.runtime)?;
                     let others = strangers_samples(embedder, strangers.as_ref(), people.len())?;
-                    (&look(embedder, &folder, &people, args.head)?, &others.clone())
+                    (&look(embedder, &folder, &people, learns, &others)?, &others.clone())
                 }
             };
             let (mut strange, known) = divide(&looked.samples, |sample| sample.person == left_out);
@@ -230,7 +246,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     write_whole(&args.out.join("report.json"), report.to_json()?.as_bytes())?;
     write_whole(&args.out.join("report.txt"), report.to_table().as_bytes())?;
     let mut drawn = report.draw(&args.out)?;
-    drawn.extend(draw_map(args, &folder, &split, &people, &on_map)?);
+    drawn.extend(draw_map(args, &folder, &people, &on_map)?);
     drawn.extend(draw_training(args)?);
     if args.json {
         return Ok(say(report.to_json()?.trim_end())?);
@@ -257,11 +273,18 @@ fn look(
     embedder: &mut Embedder,
     folder: &AlignedFolder,
     people: &[String],
-    reads: HeadReads,
+    (reads, others): (HeadReads, Option<&Path>),
+    strangers: &[Sample],
 ) -> anyhow::Result<Looked> {
     let faces: Vec<&AlignedFace> = folder.faces.iter().collect();
-    let straight = served::embed(embedder, folder, &faces, false)?;
-    let mirrored = served::embed(embedder, folder, &faces, true)?;
+    let plain = served::embed(embedder, folder, &faces, Look::Plain)?;
+    let mut to_learn: HashMap<String, Vec<Vec<f32>>> = HashMap::new();
+    for look in LOOKS_TO_LEARN.into_iter().filter(|_| reads != HeadReads::None) {
+        for (face, embedded) in faces.iter().zip(served::embed(embedder, folder, &faces, look)?) {
+            let input = reads.of(embedded.embedding.as_slice(), embedded.features.as_deref())?;
+            to_learn.entry(face.file.clone()).or_default().push(input.to_vec());
+        }
+    }
     let person_of = |face: &AlignedFace| {
         people
             .iter()
@@ -271,17 +294,20 @@ fn look(
     Ok(Looked {
         samples: faces
             .iter()
-            .zip(straight)
+            .zip(plain)
             .map(|(face, embedded)| sample(face, person_of(face), embedded))
             .collect(),
-        mirrored: faces
-            .iter()
-            .zip(mirrored)
-            .map(|(face, embedded)| {
-                let input = reads.of(embedded.embedding.as_slice(), embedded.features.as_deref())?;
-                Ok((face.file.clone(), input.to_vec()))
-            })
-            .collect::<anyhow::Result<_>>()?,
+        to_learn,
+        others: if reads == HeadReads::None {
+            Vec::new()
+        } else {
+            super::head::others(
+                reads,
+                others,
+                embedder,
+                strangers.iter().map(|sample| sample.embedding.as_slice()),
+            )?
+        },
     })
 }
 
@@ -294,7 +320,7 @@ fn strangers_samples(
     let Some(folder) = strangers else { return Ok(Vec::new()) };
     let people = folder.people();
     let faces: Vec<&AlignedFace> = folder.faces.iter().collect();
-    let embedded = served::embed(embedder, folder, &faces, false)?;
+    let embedded = served::embed(embedder, folder, &faces, Look::Plain)?;
     let of = |face: &AlignedFace| known + people.iter().position(|person| *person == face.person).unwrap_or(0);
     let samples = faces.iter().zip(embedded);
     Ok(samples
@@ -310,7 +336,7 @@ fn divide(samples: &[Sample], is_first: impl Fn(&Sample) -> bool) -> (Vec<Sample
     samples.iter().cloned().partition(is_first)
 }
 
-/// Trains a head on `train` and its mirror pictures, and asks it.
+/// Trains a head on `train`, in all forms, and asks it.
 fn ask_head(
     reads: HeadReads,
     split: &Split,
@@ -332,13 +358,15 @@ fn ask_head(
             is_photo: true,
         };
         lessons.push(photo);
-        lessons.extend(looked.mirrored.get(&sample.file).map(|mirrored| Lesson {
-            input: mirrored,
+        let others = looked.to_learn.get(&sample.file).into_iter().flatten();
+        lessons.extend(others.map(|input| Lesson {
+            input,
             is_photo: false,
             ..photo
         }));
     }
-    let head = TrueHead::train(&lessons, classes.len(), &HeadCourse::default(), |_| ())?;
+    let others: Vec<&[f32]> = looked.others.iter().map(Vec::as_slice).collect();
+    let head = TrueHead::train(&lessons, classes.len(), &others, &HeadCourse::default(), |_| ())?;
     let probabilities = asked
         .iter()
         .map(|sample| Ok(head.probabilities(reads.of(&sample.embedding, sample.features.as_deref())?)))
@@ -357,17 +385,11 @@ fn pairs(args: &Args, embedder: &mut Embedder, measurement: &mut Measurement) ->
         None => None,
     };
     let folder = AlignedFolder::read(faces)?;
-    let looked = look(embedder, &folder, &folder.people(), HeadReads::None)?;
+    let looked = look(embedder, &folder, &folder.people(), (HeadReads::None, None), &[])?;
     measurement.pairs_file(&named, &looked.samples, folds.as_ref())
 }
 
-fn draw_map(
-    args: &Args,
-    folder: &AlignedFolder,
-    split: &Split,
-    people: &[String],
-    samples: &[Sample],
-) -> anyhow::Result<Vec<String>> {
+fn draw_map(args: &Args, folder: &AlignedFolder, people: &[String], samples: &[Sample]) -> anyhow::Result<Vec<String>> {
     // With too few photos a map says nothing.
     let Ok(places) = pictures::plane(samples, args.seed) else {
         return Ok(Vec::new());
@@ -378,7 +400,7 @@ fn draw_map(
         .map(|(sample, place)| pictures::MapPoint {
             place,
             person: sample.person,
-            is_marked: split.fold_of(&sample.file) == Some(0),
+            is_marked: nearest_is_another(sample, samples),
         })
         .collect();
     let title = format!("Embeddings of {}", folder.from);
@@ -398,6 +420,13 @@ fn draw_map(
         drawn.push("map-faces.png".to_owned());
     }
     Ok(drawn)
+}
+
+/// Whether the face most like this one, of all the others, is another person's.
+fn nearest_is_another(sample: &Sample, samples: &[Sample]) -> bool {
+    let others = samples.iter().filter(|other| other.file != sample.file);
+    let nearest = others.max_by(|a, b| sample.cosine(a).total_cmp(&sample.cosine(b)));
+    nearest.is_some_and(|nearest| nearest.person != sample.person)
 }
 
 fn draw_training(args: &Args) -> anyhow::Result<Vec<String>> {

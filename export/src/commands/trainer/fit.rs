@@ -10,7 +10,6 @@ use tch::Tensor;
 
 use super::training::{TrainingArgs, tell_outcome};
 use crate::faces::Split;
-use crate::faces::augment::Augmentation;
 use crate::faces::{AlignedFace, AlignedFolder, Disputed};
 use crate::nets::Network;
 use crate::train::about::{About, Data, name_of};
@@ -18,10 +17,10 @@ use crate::train::batches::random_of;
 use crate::train::course;
 use crate::train::fit::{Fit, Triplets};
 use crate::train::mining::Mining;
-use crate::train::samples::{Pictures, Preprocessing, cuts, unit_rows};
+use crate::train::samples::{self, Pictures, Preprocessing, cuts, is_among, rows_of, unit_rows};
 
 /// Faces of nobody in particular that are kept where they are; enough to hold on to, few enough to fit in memory.
-const KEPT: usize = 2000;
+const KEPT: usize = 1000;
 
 /// Arguments of `fit`.
 #[derive(Debug, clap::Args)]
@@ -66,6 +65,9 @@ pub struct Args {
     /// Aligned faces of other people, without names, whose embeddings shall stay about where they are
     #[arg(long, value_name = "FACES")]
     pub keep: Option<PathBuf>,
+    /// Aligned faces that the network will be measured with as strangers: what is kept must not show them too
+    #[arg(long, value_name = "FACES", requires = "keep")]
+    pub keep_unlike: Option<PathBuf>,
     /// Weight of that beside the triplets
     #[arg(long, value_name = "X", default_value_t = 1.0, requires = "keep")]
     pub keep_weight: f64,
@@ -79,6 +81,13 @@ struct Run {
     out: PathBuf,
     unseen: Option<usize>,
     left_out: Option<String>,
+}
+
+/// Faces whose embeddings shall stay about where they are.
+struct Kept {
+    cuts: Vec<RgbImage>,
+    /// Of the network at its beginning; unit length, `[N, values]`.
+    embeddings: Tensor,
 }
 
 /// Runs `fit`.
@@ -104,9 +113,46 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .filter(|face| disputed.as_ref().is_none_or(|disputed| !disputed.contains(&face.file)))
         .collect();
     let pictures = cuts(&folder, &faces, preprocessing.alignment)?;
+    // The same for all runs, since all begin with the same weights.
     let kept = match &args.keep {
-        Some(path) => kept_faces(path, &preprocessing, args.training.seed)?,
-        None => Vec::new(),
+        Some(path) => {
+            let cuts = kept_faces(path, &preprocessing, args.training.seed)?;
+            let (net, _) = args.training.network(args.net)?;
+            let embed = |cuts: &[RgbImage]| {
+                let cuts: Vec<&RgbImage> = cuts.iter().collect();
+                unit_rows(&preprocessing.outputs(&net, "embedding", &cuts, false)?)
+            };
+            let embeddings = embed(&cuts)?;
+            let strangers = match &args.keep_unlike {
+                Some(path) => {
+                    let folder = AlignedFolder::read(path)?;
+                    let faces: Vec<&AlignedFace> = folder.faces.iter().collect();
+                    rows_of(&embed(&samples::cuts(&folder, &faces, preprocessing.alignment)?)?)?
+                }
+                None => Vec::new(),
+            };
+            let rows = rows_of(&embeddings)?;
+            let is_left: Vec<bool> = rows
+                .iter()
+                .map(|row| !is_among(row, strangers.iter().map(Vec::as_slice)))
+                .collect();
+            let places: Vec<i64> = (0..)
+                .zip(&is_left)
+                .filter(|(_, is_left)| **is_left)
+                .map(|(place, _)| place)
+                .collect();
+            let mut is_left = is_left.into_iter();
+            Kept {
+                embeddings: embeddings
+                    .f_index_select(0, &Tensor::f_from_slice(&places)?)?
+                    .f_to_device(net.device())?,
+                cuts: cuts.into_iter().filter(|_| is_left.next().unwrap_or(true)).collect(),
+            }
+        }
+        None => Kept {
+            cuts: Vec::new(),
+            embeddings: Tensor::f_zeros([0, 1], (tch::Kind::Float, args.training.device.open()?))?,
+        },
     };
     let runs = runs(args, &split, &people)?;
     for (number, run) in runs.iter().enumerate() {
@@ -179,7 +225,7 @@ fn one(
     people: &[String],
     preprocessing: &Preprocessing,
     seen: &[(&AlignedFace, &RgbImage)],
-    kept: &[RgbImage],
+    kept: &Kept,
 ) -> anyhow::Result<()> {
     let (mut net, started_from) = args.training.network(args.net)?;
     let held_out_fold = run.unseen.map_or(0, |fold| (fold + 1) % split.folds);
@@ -215,20 +261,14 @@ fn one(
             lonely.join(", ")
         ));
     }
-    let augmentation = Augmentation::default();
+    let augmentation = args.training.augmentation.augmentation();
     let triplets = Triplets {
         mining: args.mining,
         margin: args.margin,
         people_per_batch: args.people.into(),
         photos_each: args.photos.into(),
         rounds: args.rounds.into(),
-        keep_weight: if kept.is_empty() { 0.0 } else { args.keep_weight },
-    };
-    let kept: Vec<&RgbImage> = kept.iter().collect();
-    let kept_embeddings = if kept.is_empty() {
-        Tensor::zeros([0, 1], (tch::Kind::Float, net.device()))
-    } else {
-        unit_rows(&preprocessing.outputs(&net, "embedding", &kept, false)?)?.f_to_device(net.device())?
+        keep_weight: if kept.cuts.is_empty() { 0.0 } else { args.keep_weight },
     };
     let there = photos.iter().filter(|&&count| count > 0).count();
     let about = About {
@@ -250,13 +290,13 @@ fn one(
             preprocessing,
             augmentation: &augmentation,
             changed,
-            unchanged: kept,
+            unchanged: kept.cuts.iter().collect(),
         },
         people: people_of_changed,
         triplets: &triplets,
         seed: args.training.seed,
         held_out,
-        kept_embeddings,
+        kept_embeddings: kept.embeddings.shallow_clone(),
     };
     let course = args.training.course(1e-4);
     let outcome = course::run(&mut net, &objective, &course, &about, &run.out, args.training.resume)?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use clap::ValueEnum as _;
 use kith::commands::terminal::{complain, say};
-use kith::embed::Embedded;
+use kith::embed::{Embedded, Embedder};
 use serde::{Deserialize, Serialize};
 
 use super::embedder::EmbedderArgs;
@@ -17,10 +17,13 @@ use crate::measure::rejection::rejection;
 use crate::train::about::Data;
 use crate::train::course::LOG;
 use crate::train::head::{HeadCourse, Lesson, TrueHead};
-use crate::train::served;
+use crate::train::samples::is_among;
+use crate::train::served::{self, LOOKS_TO_LEARN, Look};
 use crate::weights::safetensors;
 use crate::whole_file::write_whole;
 
+/// Faces of others that a head learns, at most; more teach it nothing new.
+const MOST_OTHERS: usize = 1000;
 /// The head's file in its folder.
 pub const HEAD: &str = "head.safetensors";
 
@@ -51,6 +54,9 @@ pub struct Args {
     /// Aligned faces of other people, for choosing when to answer unknown
     #[arg(long, value_name = "FACES")]
     pub strangers: Option<PathBuf>,
+    /// Aligned faces of yet other people, without names, of whom the head learns to be unsure; not those of --strangers
+    #[arg(long, value_name = "FACES")]
+    pub others: Option<PathBuf>,
     /// The share of strangers that may be given a name
     #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
     pub false_accept_rate: f64,
@@ -134,18 +140,25 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .open(&args.runtime)?
         .context("a head is for one network: name it with --model or --checkpoint")?;
     let faces: Vec<&AlignedFace> = folder.faces.iter().collect();
-    let straight = served::embed(&mut embedder, &folder, &faces, false)?;
-    let mirrored = served::embed(&mut embedder, &folder, &faces, true)?;
-    let mut lessons = lessons(args.reads, &split, &people, &faces, &straight, true)?;
-    lessons.extend(self::lessons(args.reads, &split, &people, &faces, &mirrored, false)?);
-    let others = match &args.strangers {
+    let mut looks = vec![(true, served::embed(&mut embedder, &folder, &faces, Look::Plain)?)];
+    for look in LOOKS_TO_LEARN {
+        looks.push((false, served::embed(&mut embedder, &folder, &faces, look)?));
+    }
+    let mut lessons = Vec::with_capacity(looks.len() * faces.len());
+    for (is_photo, embedded) in &looks {
+        lessons.extend(lessons_of(args.reads, &split, &people, &faces, embedded, *is_photo)?);
+    }
+    let strangers = match &args.strangers {
         Some(path) => {
-            let others = AlignedFolder::read(path)?;
-            let faces: Vec<&AlignedFace> = others.faces.iter().collect();
-            served::embed(&mut embedder, &others, &faces, false)?
+            let strangers = AlignedFolder::read(path)?;
+            let faces: Vec<&AlignedFace> = strangers.faces.iter().collect();
+            served::embed(&mut embedder, &strangers, &faces, Look::Plain)?
         }
         None => Vec::new(),
     };
+    let unlike = strangers.iter().map(|stranger| stranger.embedding.as_slice());
+    let others = others(args.reads, args.others.as_deref(), &mut embedder, unlike)?;
+    let others: Vec<&[f32]> = others.iter().map(Vec::as_slice).collect();
     let course = HeadCourse {
         steps: args.steps,
         class_weights: !args.no_class_weights,
@@ -153,8 +166,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let mut log = String::new();
     let mut note = |line| log.push_str(&(serde_json::to_string(&line).unwrap_or_default() + "\n"));
-    let head = TrueHead::train(&lessons, people.len(), &course, &mut note)?;
-    let scores = strangers_scores(args.reads, &lessons, people.len(), &course, &head, &others)?;
+    let head = TrueHead::train(&lessons, people.len(), &others, &course, &mut note)?;
+    let scores = strangers_scores(args.reads, &lessons, people.len(), &others, &course, &head, &strangers)?;
     let rejected = rejection(&scores, args.false_accept_rate)?;
     let about = HeadAbout {
         classes: people.clone(),
@@ -193,6 +206,33 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     ))?)
 }
 
+/// What a head reads of faces of nobody among its people, of at most [`MOST_OTHERS`] of them; none where no folder is named.
+/// Whoever may be among `strangers`, with whom the head is measured, is left out: a stranger whom it had learned would be
+/// none.
+///
+/// # Errors
+/// When the folder can't be read, or the network can't be run.
+pub fn others<'a>(
+    reads: HeadReads,
+    folder: Option<&Path>,
+    embedder: &mut Embedder,
+    strangers: impl Iterator<Item = &'a [f32]> + Clone,
+) -> anyhow::Result<Vec<Vec<f32>>> {
+    let Some(path) = folder else { return Ok(Vec::new()) };
+    let folder = AlignedFolder::read(path)?;
+    let step = folder.faces.len().div_ceil(MOST_OTHERS).max(1);
+    let faces: Vec<&AlignedFace> = folder.faces.iter().step_by(step).collect();
+    served::embed(embedder, &folder, &faces, Look::Plain)?
+        .iter()
+        .filter(|embedded| !is_among(embedded.embedding.as_slice(), strangers.clone()))
+        .map(|embedded| {
+            Ok(reads
+                .of(embedded.embedding.as_slice(), embedded.features.as_deref())?
+                .to_vec())
+        })
+        .collect()
+}
+
 /// Reads a head's file.
 ///
 /// # Errors
@@ -214,7 +254,7 @@ pub fn read_head(path: &Path) -> anyhow::Result<(crate::weights::Weights, HeadAb
     Ok((contents.weights, about))
 }
 
-fn lessons<'a>(
+fn lessons_of<'a>(
     reads: HeadReads,
     split: &Split,
     people: &[String],
@@ -245,9 +285,10 @@ fn strangers_scores(
     reads: HeadReads,
     lessons: &[Lesson<'_>],
     people: usize,
+    others: &[&[f32]],
     course: &HeadCourse,
     head: &TrueHead,
-    others: &[Embedded],
+    strangers: &[Embedded],
 ) -> anyhow::Result<Vec<f32>> {
     let highest = |head: &TrueHead, input: &[f32]| head.probabilities(input).into_iter().fold(0.0, f32::max);
     let mut scores = Vec::new();
@@ -264,16 +305,16 @@ fn strangers_scores(
                 ..*lesson
             })
             .collect();
-        let without = TrueHead::train(&known, people - 1, course, |_| ())?;
+        let without = TrueHead::train(&known, people - 1, others, course, |_| ())?;
         let strange = lessons
             .iter()
             .filter(|lesson| lesson.class == stranger && lesson.is_photo);
         scores.extend(strange.map(|lesson| highest(&without, lesson.input)));
     }
-    for other in others {
+    for stranger in strangers {
         scores.push(highest(
             head,
-            reads.of(other.embedding.as_slice(), other.features.as_deref())?,
+            reads.of(stranger.embedding.as_slice(), stranger.features.as_deref())?,
         ));
     }
     ensure!(

@@ -6,6 +6,7 @@ use anyhow::Context;
 use kith::align::Alignment;
 use kith::commands::terminal::say;
 
+use crate::faces::Strength;
 use crate::make::{read_weight_file, sha256, weights_of};
 use crate::nets::Network;
 use crate::train::about::{input_of, usual_preprocessing};
@@ -48,6 +49,9 @@ pub struct TrainingArgs {
     /// Leave the running statistics of batch normalisation as they are
     #[arg(long)]
     pub freeze_statistics: bool,
+    /// How much faces are changed by chance each time they come up
+    #[arg(long, value_enum, value_name = "NAME", default_value = "strong")]
+    pub augmentation: Strength,
     /// Of everything drawn by chance; the same seed gives the same result on a CPU
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
