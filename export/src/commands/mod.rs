@@ -36,7 +36,7 @@ pub enum Command {
     /// The trainer's
     #[cfg(feature = "train")]
     #[command(flatten)]
-    Trainer(trainer::Command),
+    Trainer(Box<trainer::Command>),
 }
 
 /// Arguments of `models`.

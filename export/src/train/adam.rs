@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
@@ -23,6 +23,21 @@ pub struct Adam {
 struct Moments {
     first: Tensor,
     second: Tensor,
+}
+
+impl Moments {
+    /// Brings both to where `tensor` is, in the order in which it lies in memory: a checkpoint's need not be, and an
+    /// operation on tensors of different orders takes several times as long.
+    fn lie_as(&mut self, tensor: &Tensor) -> Result<(), tch::TchError> {
+        for moment in [&mut self.first, &mut self.second] {
+            if moment.stride() != tensor.stride() || moment.device() != tensor.device() {
+                let mut moved = tensor.f_zeros_like()?;
+                moved.f_copy_(moment)?;
+                *moment = moved;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Adam {
@@ -62,16 +77,22 @@ impl Adam {
                         second: tensor.f_zeros_like()?,
                     }),
                 };
+                moments.lie_as(tensor)?;
                 let _ = moments.first.f_lerp_(&gradient, 1.0 - BETA1)?;
-                let _ = moments.second.f_mul_scalar_(BETA2)?;
-                let _ = moments.second.f_add_(&(gradient.f_square()? * (1.0 - BETA2)))?;
-                let scale = (moments.second.f_sqrt()? / correction2.sqrt()).f_add_scalar(EPSILON)?;
+                let _ = moments.second.f_lerp_(&gradient.f_square()?, 1.0 - BETA2)?;
                 let mut tensor = tensor.detach();
                 if self.weight_decay > 0.0 && tensor.dim() > 1 {
                     let _ = tensor.f_mul_scalar_(1.0 - learning_rate * self.weight_decay)?;
                 }
-                let step = moments.first.f_div(&scale)? * (-learning_rate / correction1);
-                let _ = tensor.f_add_(&step)?;
+                // rate * (first / c1) / (sqrt(second / c2) + epsilon), with all factors in the divisor: each pass over
+                // the weights costs as much as reading them.
+                if learning_rate > 0.0 {
+                    let factor = -correction1 / learning_rate;
+                    let mut divisor = moments.second.f_sqrt()?;
+                    let _ = divisor.f_mul_scalar_(factor / correction2.sqrt())?;
+                    let _ = divisor.f_add_scalar_(factor * EPSILON)?;
+                    let _ = tensor.f_addcdiv_(&moments.first, &divisor)?;
+                }
                 let _ = gradient.f_zero_()?;
             }
             Ok(())
@@ -127,11 +148,11 @@ impl Adam {
 /// When libtorch can't compute it.
 pub fn clip_gradients<'a>(learned: impl Iterator<Item = &'a Tensor>, limit: f64) -> Result<f64, tch::TchError> {
     let mut gradients: Vec<Tensor> = learned.map(Tensor::grad).filter(Tensor::defined).collect();
-    let mut squares = 0.0;
-    for gradient in &gradients {
-        squares += gradient.f_square()?.f_sum(Kind::Float)?.double_value(&[]);
+    let lengths = gradients.iter().map(Tensor::f_norm).collect::<Result<Vec<_>, _>>()?;
+    if lengths.is_empty() {
+        return Ok(0.0);
     }
-    let length = squares.sqrt();
+    let length = Tensor::f_stack(&lengths, 0)?.f_norm()?.double_value(&[]);
     if length > limit {
         for gradient in &mut gradients {
             let _ = gradient.f_mul_scalar_(limit / length)?;
@@ -142,6 +163,8 @@ pub fn clip_gradients<'a>(learned: impl Iterator<Item = &'a Tensor>, limit: f64)
 
 #[cfg(test)]
 mod tests {
+    use tch::Kind;
+
     use super::*;
 
     /// The gradient of `sum((x - goal)^2)`.

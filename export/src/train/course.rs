@@ -295,9 +295,59 @@ struct Epoch {
 }
 
 /// A batch as the loaders hand it over.
-struct Batch {
-    samples: Vec<usize>,
+pub(super) struct Batch {
+    /// Places among the objective's pictures.
+    pub(super) samples: Vec<usize>,
     planes: Vec<f32>,
+}
+
+impl Batch {
+    /// Draws the pictures of `samples`, batch `number` of an epoch.
+    pub(super) fn draw(pictures: &Pictures<'_>, samples: Vec<usize>, seed: u64, epoch: usize, number: usize) -> Self {
+        let values: usize = pictures.preprocessing.shape().iter().product();
+        let mut planes = vec![0.0; samples.len() * values];
+        for (place, (sample, planes)) in samples.iter().zip(planes.chunks_exact_mut(values)).enumerate() {
+            let mut random = random_of(&[seed, epoch as u64, number as u64, place as u64]);
+            pictures.picture(*sample, &mut random, planes);
+        }
+        Self { samples, planes }
+    }
+
+    /// One step of learning on it, the `number`-th of an epoch; gives loss and accuracy.
+    ///
+    /// # Errors
+    /// When the loss is no number any more, or libtorch fails.
+    pub(super) fn learn(
+        &self,
+        net: &Net,
+        adam: &mut Adam,
+        objective: &impl Objective,
+        course: &Course,
+        (epoch, number): (usize, usize),
+        learning_rate: f64,
+    ) -> anyhow::Result<(f64, f64)> {
+        let [channels, height, width] = objective.pictures().preprocessing.shape();
+        let shape = [self.samples.len(), channels, height, width].map(|length| i64::try_from(length).unwrap_or(0));
+        let input = Tensor::f_from_slice(&self.planes)?
+            .f_reshape(shape)?
+            .f_to_device(net.device())?;
+        // Apart from the numbers that the pictures were drawn with.
+        let mut random = random_of(&[course.seed, epoch as u64, number as u64, u64::MAX]);
+        let step = objective.loss(net, &input, &self.samples, &mut random)?;
+        let Some(scalar) = step.loss else {
+            return Ok((0.0, step.accuracy));
+        };
+        let loss = scalar.double_value(&[]);
+        ensure!(
+            loss.is_finite(),
+            "the loss is no number any more (epoch {}, batch {number}); a lower --learning-rate helps",
+            epoch + 1
+        );
+        scalar.f_backward()?;
+        clip_gradients(net.learned().map(|(_, tensor)| tensor), course.clip)?;
+        adam.step(net.learned(), learning_rate)?;
+        Ok((loss, step.accuracy))
+    }
 }
 
 fn one_epoch(
@@ -311,44 +361,19 @@ fn one_epoch(
 ) -> anyhow::Result<Epoch> {
     let batches = objective.batches(epoch);
     let pictures = objective.pictures();
-    let [channels, height, width] = pictures.preprocessing.shape();
-    let values = channels * height * width;
     let make = |number: usize| {
         let samples = batches.get(number).cloned().unwrap_or_default();
-        let mut planes = vec![0.0; samples.len() * values];
-        for (place, (sample, planes)) in samples.iter().zip(planes.chunks_exact_mut(values)).enumerate() {
-            let mut random = random_of(&[course.seed, epoch as u64, number as u64, place as u64]);
-            pictures.picture(*sample, &mut random, planes);
-        }
-        Batch { samples, planes }
+        Batch::draw(pictures, samples, course.seed, epoch, number)
     };
     let began = Instant::now();
     let (mut loss_sum, mut accuracy_sum, mut faces, mut learning_rate) = (0.0, 0.0, 0, 0.0);
     let waited_s = std::thread::scope(|scope| -> anyhow::Result<f64> {
         let mut ahead = Ahead::start(scope, loader_threads(), batches.len(), &make)?;
         for (number, batch) in ahead.by_ref().enumerate() {
-            let shape = [batch.samples.len(), channels, height, width].map(|length| i64::try_from(length).unwrap_or(0));
-            let input = Tensor::f_from_slice(&batch.planes)?
-                .f_reshape(shape)?
-                .f_to_device(net.device())?;
-            // Apart from the numbers that the pictures were drawn with.
-            let mut random = random_of(&[course.seed, epoch as u64, number as u64, u64::MAX]);
-            let step = objective.loss(net, &input, &batch.samples, &mut random)?;
             learning_rate = schedule.rate(epoch * batches.len() + number);
-            let mut loss = 0.0;
-            if let Some(scalar) = step.loss {
-                loss = scalar.double_value(&[]);
-                ensure!(
-                    loss.is_finite(),
-                    "the loss is no number any more (epoch {}, batch {number}); a lower --learning-rate helps",
-                    epoch + 1
-                );
-                scalar.f_backward()?;
-                clip_gradients(net.learned().map(|(_, tensor)| tensor), course.clip)?;
-                adam.step(net.learned(), learning_rate)?;
-            }
+            let (loss, accuracy) = batch.learn(net, adam, objective, course, (epoch, number), learning_rate)?;
             loss_sum += loss;
-            accuracy_sum += step.accuracy;
+            accuracy_sum += accuracy;
             faces += batch.samples.len();
             bar.inc(1);
             bar.set_message(format!(
@@ -373,7 +398,7 @@ fn one_epoch(
 }
 
 /// Threads that make batches. They work while libtorch does, on the same cores.
-fn loader_threads() -> usize {
+pub(super) fn loader_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }
 

@@ -158,7 +158,7 @@ pub fn train(
         if let Some(others) = &other_input {
             // Cross-entropy to the even distribution.
             let unsure = others.f_linear(&weight, Some(&bias))?.f_log_softmax(1, None::<Kind>)?;
-            loss = loss - unsure.f_mean(Kind::Float)? * course.others_weight;
+            loss -= unsure.f_mean(Kind::Float)? * course.others_weight;
         }
         loss.f_backward()?;
         let learning_rate =

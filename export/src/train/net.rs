@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tch::{Device, Kind, TchError, Tensor};
 
+use super::layout::{channels_last, local_response_norm};
 use crate::nets::graph::{Conv, FlattenOrder, Graph, MaxPool, Op, Pads, WeightKind};
 use crate::weights::{self, FitError, Weights, check_fit};
 
@@ -400,30 +401,6 @@ impl Net {
             .get(&format!("{node}.{suffix}"))
             .ok_or_else(|| TchError::Torch(format!("{node}.{suffix} is missing")))
     }
-}
-
-/// The same values with channels lying together in memory, where there are images: libtorch's convolutions follow their
-/// input's order, and in this one they are several times as fast on a CPU, depthwise ones most of all.
-fn channels_last(images: &Tensor) -> Result<Tensor, TchError> {
-    if images.dim() != 4 {
-        return Ok(images.shallow_clone());
-    }
-    images.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])
-}
-
-/// See [`Op::LocalResponseNorm`].
-fn local_response_norm(x: &Tensor, size: usize, alpha: f64, beta: f64, bias: f64) -> Result<Tensor, TchError> {
-    let reach = int(size / 2);
-    let channels = x.size().get(1).copied().unwrap_or(0);
-    // Zeros stand for the channels that are not there. A sum of shifted copies is several times as fast as an average
-    // pool over three axes, which is what torch's own function does.
-    let squares = x.f_square()?.f_constant_pad_nd([0, 0, 0, 0, reach, reach])?;
-    let mut sum = squares.f_narrow(1, 0, channels)?;
-    for shift in 1..int(size) {
-        sum = sum.f_add(&squares.f_narrow(1, shift, channels)?)?;
-    }
-    let scale = sum.f_mul_scalar(alpha / f64::from(u32::try_from(size).unwrap_or(u32::MAX)))?;
-    x.f_mul(&scale.f_add_scalar(bias)?.f_pow_tensor_scalar(-beta)?)
 }
 
 fn average(x: &Tensor, kernel: usize, stride: usize) -> Result<Tensor, TchError> {

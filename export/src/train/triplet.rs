@@ -58,7 +58,7 @@ pub fn triplet_loss(
     let place = |of: fn(&Triplet) -> (usize, usize)| {
         let flat: Vec<i64> = triplets
             .iter()
-            .map(|triplet| of(triplet))
+            .map(of)
             .map(|(row, column)| i64::try_from(row * size + column).unwrap_or(i64::MAX))
             .collect();
         Tensor::from_slice(&flat).to_device(distances.device())

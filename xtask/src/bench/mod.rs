@@ -1,8 +1,10 @@
 //! `cargo xtask bench`: kith and facenet-pytorch, turn by turn on the same picture with the same number of threads;
-//! then the daemon's start and memory.
+//! then the daemon's start and memory. With `--trainer`, training against torch in Python instead.
 
 mod footprint;
+mod python;
 mod rival;
+mod trainer;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,9 @@ pub(crate) struct Args {
     /// Threads that either side may use
     #[arg(long, value_name = "N", default_value_t = 2)]
     threads: u32,
+    /// Measure instead how fast NN4.small2 trains, against torch in Python (fetches 2.5 GB the first time)
+    #[arg(long, conflicts_with_all = ["image", "min_face"])]
+    trainer: bool,
     /// How often each side has its turn
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -95,6 +100,9 @@ struct Comparison {
 /// # Errors
 /// When a side can't be set up or measured.
 pub(crate) fn run(args: &Args, checkout: &Checkout) -> Result<()> {
+    if args.trainer {
+        return trainer::run(args, checkout);
+    }
     // What the person named is below their folder, not below the root, where the two sides run.
     let given = match &args.image {
         Some(image) => Some(

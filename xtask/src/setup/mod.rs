@@ -3,7 +3,7 @@
 //! Whether something is there is read from the thing itself, not from a stamp beside it: a stamp can say yes about a
 //! file that was cut short or changed. Hashing all that set-up unpacks takes a fraction of a second.
 
-mod libtorch;
+pub(crate) mod libtorch;
 mod npm;
 mod pip;
 mod sources;

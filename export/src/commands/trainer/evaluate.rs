@@ -301,7 +301,7 @@ fn look(
                 reads,
                 others,
                 embedder,
-                strangers.iter().map(|sample| sample.embedding.as_slice()),
+                &strangers.iter().map(|sample| sample.embedding.as_slice()),
             )?
         },
     })

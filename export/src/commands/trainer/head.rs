@@ -151,7 +151,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         None => Vec::new(),
     };
     let unlike = strangers.iter().map(|stranger| stranger.embedding.as_slice());
-    let others = others(args.reads, args.others.as_deref(), &mut embedder, unlike)?;
+    let others = others(args.reads, args.others.as_deref(), &mut embedder, &unlike)?;
     let others: Vec<&[f32]> = others.iter().map(Vec::as_slice).collect();
     let course = HeadCourse {
         steps: args.steps,
@@ -210,7 +210,7 @@ pub fn others<'a>(
     reads: HeadReads,
     folder: Option<&Path>,
     embedder: &mut Embedder,
-    strangers: impl Iterator<Item = &'a [f32]> + Clone,
+    strangers: &(impl Iterator<Item = &'a [f32]> + Clone),
 ) -> anyhow::Result<Vec<Vec<f32>>> {
     let Some(path) = folder else { return Ok(Vec::new()) };
     let folder = AlignedFolder::read(path)?;

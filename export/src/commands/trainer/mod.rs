@@ -9,6 +9,7 @@ pub mod export;
 pub mod fit;
 pub mod head;
 pub mod runtime;
+pub mod speed;
 pub mod split;
 pub mod training;
 
@@ -43,6 +44,8 @@ pub enum Command {
     Evaluate(evaluate::Args),
     /// Write trained networks as ONNX with a catalogue entry
     Export(export::Args),
+    /// Tell how fast a network trains on this machine
+    Speed(speed::Args),
 }
 
 /// Runs a command.
@@ -59,5 +62,6 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
         Command::Head(args) => head::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Export(args) => export::run(args),
+        Command::Speed(args) => speed::run(args),
     }
 }
