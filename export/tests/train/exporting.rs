@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use kith_export::nets::Network;
@@ -11,7 +10,7 @@ use kith_export::weights::Weights;
 
 use crate::bad_input::{checkpoint_of, cut_off, export, names_in};
 use crate::faces::{Faces, THREE};
-use crate::running::{has_runtime, kith_export, refuses, succeeds};
+use crate::running::{has_runtime, kith_export, pause, refuses, succeeds};
 
 #[test]
 fn a_head_goes_with_its_embedder_only() {
@@ -123,7 +122,7 @@ fn an_interrupted_export_leaves_no_entry_or_a_whole_one() {
             && began.elapsed().as_secs_f64() < whole.as_secs_f64() * share
             && (share.is_finite() || names_in(&out).is_empty())
         {
-            thread::sleep(Duration::from_micros(100));
+            pause(Duration::from_micros(100));
         }
         child.kill().unwrap();
         child.wait().unwrap();

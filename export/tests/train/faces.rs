@@ -33,7 +33,7 @@ impl Faces {
     pub(crate) fn split(people: People<'_>) -> Self {
         let faces = Self::of(people);
         succeeds(
-            &mut kith_export(["split", "--folds", "3", "--out"])
+            kith_export(["split", "--folds", "3", "--out"])
                 .arg(faces.path("split.json"))
                 .arg(faces.path("faces")),
         );

@@ -2,15 +2,14 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::faces::{Faces, THREE};
-use crate::running::{has_runtime, kith_export, succeeds};
+use crate::running::{has_runtime, kith_export, pause, succeeds};
 
 /// Long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -79,15 +78,15 @@ impl Moment {
         let began = Instant::now();
         let mut until = |reached: &dyn Fn() -> bool| {
             while !reached() && child.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE {
-                thread::sleep(Duration::from_micros(200));
+                pause(Duration::from_micros(200));
             }
         };
         let lines = || fs::read_to_string(run.join("log.jsonl")).map_or(0, |log| log.matches('\n').count());
         match self {
-            Self::After(share) => thread::sleep(whole.mul_f64(share)),
+            Self::After(share) => pause(whole.mul_f64(share)),
             Self::Line(epoch, share) => {
                 until(&|| lines() >= epoch);
-                thread::sleep(whole.mul_f64(share));
+                pause(whole.mul_f64(share));
             }
             Self::Writing(epoch) => {
                 until(&|| lines() >= epoch);
@@ -115,13 +114,13 @@ fn unfinished(run: &Path) -> usize {
 
 /// Starts the command, kills it at each moment in turn, resumes it each time, and lets it end at last.
 #[track_caller]
-fn killed_at(command: &dyn Fn(&Path) -> Command, run: PathBuf, whole: Duration, moments: &[Moment]) -> Left {
+fn killed_at(command: &dyn Fn(&Path) -> Command, run: &Path, whole: Duration, moments: &[Moment]) -> Left {
     let mut killed = 0;
     for moment in moments {
-        let mut command = command(&run);
+        let mut command = command(run);
         command.arg("--resume");
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        moment.wait(&mut child, &run, whole);
+        moment.wait(&mut child, run, whole);
         child.kill().unwrap();
         let ended = child.wait().unwrap();
         let lines = fs::read_to_string(run.join("log.jsonl"))
@@ -130,7 +129,7 @@ fn killed_at(command: &dyn Fn(&Path) -> Command, run: PathBuf, whole: Duration, 
             .count();
         println!(
             "{moment:?}: {ended}, {lines} lines, {} unfinished files",
-            unfinished(&run)
+            unfinished(run)
         );
         killed += usize::from(ended.signal() == Some(9));
     }
@@ -139,9 +138,9 @@ fn killed_at(command: &dyn Fn(&Path) -> Command, run: PathBuf, whole: Duration, 
         "it was over before it was killed: {killed} of {} kills",
         moments.len()
     );
-    succeeds(command(&run).arg("--resume"));
-    assert_eq!(unfinished(&run), 0, "files of interrupted writing are left");
-    Left::of(&run)
+    succeeds(command(run).arg("--resume"));
+    assert_eq!(unfinished(run), 0, "files of interrupted writing are left");
+    Left::of(run)
 }
 
 #[track_caller]
@@ -161,7 +160,7 @@ fn check(command: &dyn Fn(&Path) -> Command, folder: &Path, moments: &[&[Moment]
         "another seed gives the same weights"
     );
     for (number, moments) in moments.iter().enumerate() {
-        let resumed = killed_at(command, folder.join(format!("killed-{number}")), whole, moments);
+        let resumed = killed_at(command, &folder.join(format!("killed-{number}")), whole, moments);
         through.assert_same(&resumed, &format!("{moments:?}"));
     }
 }

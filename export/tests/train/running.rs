@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 /// `kith-export` with these arguments.
 pub(crate) fn kith_export<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
@@ -52,7 +53,7 @@ pub(crate) fn refuses(command: &mut Command, words: &[&str]) -> String {
 }
 
 fn output(command: &mut Command) -> Output {
-    command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    command.output().unwrap()
 }
 
 fn both(said: &Output) -> String {
@@ -61,6 +62,15 @@ fn both(said: &Output) -> String {
         String::from_utf8_lossy(&said.stdout),
         String::from_utf8_lossy(&said.stderr)
     )
+}
+
+/// Waits; the other process gives no sign of the moments at which it is to be killed.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test that kills at any moment; nobody stops it meanwhile"
+)]
+pub(crate) fn pause(duration: Duration) {
+    std::thread::sleep(duration);
 }
 
 /// The folder that an environment variable names; without it the test says that it is skipped.
