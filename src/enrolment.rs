@@ -9,7 +9,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
 use sha2::{Digest, Sha256};
 
-use crate::detect::{Face, FaceBox, most_prominent};
+use crate::detect::{Face, FaceBox, detect_in_photo, most_prominent};
 use crate::embed::Embedding;
 use crate::gallery::{Enrolled, Enrolment, Gallery, MarginCrop, Name, NewFace, Person, Who};
 use crate::model::Thresholds;
@@ -303,7 +303,7 @@ fn checked_face(networks: &mut Networks, file: &Path, rules: &Rules) -> anyhow::
         Ok(read) => read,
         Err(error) => return Ok(Err(error.into())),
     };
-    let mut faces = networks.detector.detect(&picture, SEARCH_FACE_PX)?;
+    let mut faces = detect_in_photo(networks.detector.as_mut(), &picture, SEARCH_FACE_PX)?;
     faces.retain(|face| face.probability >= MIN_PROBABILITY);
     Ok(choose(faces, rules.which, picture.dimensions()).and_then(|face| {
         let height_px = face.box_in_frame.height();

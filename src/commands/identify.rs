@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::Common;
 use super::photos::{FaceLine, PhotoLine, collect, decode_ahead, tell_failed, write_json};
 use super::terminal::complain;
-use crate::detect::Face;
+use crate::detect::{Face, detect_in_photo};
 use crate::draw::{Mark, Pen};
 use crate::enrolment;
 use crate::gallery::{Gallery, Person};
@@ -112,7 +112,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
                 return tell_failed(&mut out, image, &error, args.json);
             }
         };
-        let faces = networks.detector.detect(&picture, args.min_face)?;
+        let faces = detect_in_photo(networks.detector.as_mut(), &picture, args.min_face)?;
         let embedded = networks.embed_faces(&picture, &faces)?;
         let answers = embedded
             .iter()
