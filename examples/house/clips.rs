@@ -7,6 +7,7 @@ use anyhow::{Context, ensure};
 
 /// What cameras deliver.
 const SIZE: &str = "1280:720";
+const BIT_RATE: &str = "2M";
 
 /// `clip` as a camera of 1280x720 would deliver it.
 ///
