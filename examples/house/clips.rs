@@ -48,9 +48,8 @@ fn ffmpeg() -> Command {
 
 fn encode(mut command: Command, to: &Path) -> anyhow::Result<()> {
     let output = command
-        .args([
-            "-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p",
-        ])
+        .args(["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p"])
+        .args(["-b:v", BIT_RATE, "-maxrate", BIT_RATE, "-bufsize", BIT_RATE])
         .arg(to)
         .output()
         .context("can't start ffmpeg (Debian package ffmpeg)")?;
