@@ -265,10 +265,10 @@ pub(super) fn source_of(row: &Row<'_>) -> rusqlite::Result<Source> {
 
 fn ulid_of(text: &str, column: &str) -> rusqlite::Result<Ulid> {
     text.parse()
-        .map_err(|error: ulid::DecodeError| not_of_form(column, error.to_string()))
+        .map_err(|error: ulid::DecodeError| not_of_form(column, &error.to_string()))
 }
 
-fn not_of_form(column: &str, problem: String) -> rusqlite::Error {
+fn not_of_form(column: &str, problem: &str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, format!("{column}: {problem}").into())
 }
 
@@ -278,8 +278,9 @@ pub(super) const PERSON_COLUMNS: &str =
 
 /// Reads [`PERSON_COLUMNS`].
 pub(super) fn person_of(row: &Row<'_>) -> rusqlite::Result<Person> {
-    let name =
-        |column: &'static str, text: String| Name::parse(&text).map_err(|error| not_of_form(column, error.to_string()));
+    let name = |column: &'static str, text: String| {
+        Name::parse(&text).map_err(|error| not_of_form(column, &error.to_string()))
+    };
     Ok(Person {
         id: row.get("id")?,
         uid: ulid_of(&row.get::<_, String>("uid")?, "uid")?,
