@@ -1,6 +1,8 @@
 //! One engine for many cameras, with the real networks: cameras take turns, shots go before frames, and the shots of
 //! all cameras that wait are one run.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap is a failed test")]
+
 mod given;
 
 use std::sync::Arc;
