@@ -83,7 +83,9 @@ impl Cameras {
                 slot: Arc::clone(&camera.slot),
                 min_face_px: camera.settings.min_face_px,
                 rules: VisitRules {
-                    min_shots: wiring.settings.min_shots,
+                    min_shots: camera.settings.min_shots.unwrap_or(wiring.settings.min_shots),
+                    decide_within: wiring.settings.decide_within,
+                    strictness: camera.settings.strictness,
                     single_pictures: camera.settings.address.single_pictures(),
                     pictures: wiring.settings.publish_faces,
                     alignment: wiring.facts.alignment,
