@@ -36,14 +36,10 @@ fn main() -> anyhow::Result<()> {
     for faces in [100, 1_000, 10_000] {
         let everybody = (0..faces / FACES_EACH)
             .map(|number| {
-                let person = Person {
-                    id: format!("p{number}"),
-                    uid: Ulid::from(u128::from(number)),
-                    name: Name::parse(&format!("P{number}"))?,
-                    role: None,
-                };
+                let name = Name::parse(&format!("P{number}"))?;
                 Ok(Vectors {
-                    person,
+                    person: Person::new(format!("p{number}"), Ulid::from(u128::from(number)), name),
+                    negatives: Vec::new(),
                     faces: (0..FACES_EACH)
                         .filter_map(|face| vector(number * FACES_EACH + face))
                         .collect(),

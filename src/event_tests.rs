@@ -4,12 +4,8 @@ use super::*;
 use crate::gallery::Name;
 
 fn alice() -> Arc<Person> {
-    Arc::new(Person {
-        id: "alice".to_owned(),
-        uid: "01JC0000000000000000000000".parse().unwrap(),
-        name: Name::parse("Alice").unwrap(),
-        role: None,
-    })
+    let uid = "01JC0000000000000000000000".parse().unwrap();
+    Arc::new(Person::new("alice", uid, Name::parse("Alice").unwrap()))
 }
 
 fn event(kind: EventKind, person: Option<Arc<Person>>, similar_to: Option<Arc<Person>>) -> Event {

@@ -6,12 +6,7 @@ use crate::gallery::Name;
 use crate::identify::SimilarTo;
 
 fn person(name: &str, uid: u128) -> Arc<Person> {
-    Arc::new(Person {
-        id: name.to_lowercase(),
-        uid: Ulid(uid),
-        name: Name::parse(name).unwrap(),
-        role: None,
-    })
+    Arc::new(Person::new(name.to_lowercase(), Ulid(uid), Name::parse(name).unwrap()))
 }
 
 /// `A97` is Alice with 97 %, `B97` Bob, `u80` unknown with 80 % and most like Alice; `*0.5` after it is the quality.

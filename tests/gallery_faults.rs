@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use kith::detect::{Face, FaceBox};
 use kith::embed::Embedding;
-use kith::gallery::{Enrolment, Gallery, Name, NewFace, Who};
+use kith::gallery::{Enrolment, Gallery, Name, NewFace, Source, Who};
 use kith::quality::Quality;
 
 const PEOPLE: u16 = 400;
@@ -48,7 +48,7 @@ fn export(folder: &Path) -> std::path::PathBuf {
             };
             let embedding = Embedding::from_raw(&raw).unwrap();
             let face = NewFace {
-                source_sha256,
+                source: Source::Photo(source_sha256),
                 face,
                 quality,
                 crop: None,

@@ -125,13 +125,9 @@ fn matcher(networks: &Networks) -> anyhow::Result<GalleryMatcher> {
             let id = index.to_string();
             let name = Name::parse(&id)?;
             Ok(Vectors {
-                person: Person {
-                    id,
-                    uid: Ulid::nil(),
-                    name,
-                    role: None,
-                },
+                person: Person::new(id, Ulid::nil(), name),
                 faces: vec![face],
+                negatives: Vec::new(),
             })
         })
         .collect::<anyhow::Result<_>>()?;

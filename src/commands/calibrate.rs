@@ -268,15 +268,10 @@ fn say((thresholds, calibration): (Thresholds, Calibration), gallery: &[&Embeddi
     let numbered = |(index, face): (usize, &&Embedding)| {
         let id = index.to_string();
         let name = Name::parse(&id).ok()?;
-        let person = Person {
-            id,
-            uid: Ulid::nil(),
-            name,
-            role: None,
-        };
         Some(Vectors {
-            person,
+            person: Person::new(id, Ulid::nil(), name),
             faces: vec![(*face).clone()],
+            negatives: Vec::new(),
         })
     };
     let everybody = gallery.iter().enumerate().filter_map(numbered).collect();

@@ -99,11 +99,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         bail!("--face says which face of one photo is meant, but there are {photos}; give them one by one");
     }
     let rules = Rules {
-        which: match args.face {
-            Some(number) => Which::FromLeft(number as usize),
-            None if args.largest => Which::Largest,
-            None => Which::Only,
-        },
+        which: Which::of(args.face, args.largest),
         keep_crop: args.keep_crop,
         skip_bad: args.skip_bad,
     };

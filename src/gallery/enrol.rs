@@ -7,7 +7,7 @@ use super::Gallery;
 use super::error::GalleryError;
 use super::name::{Name, unique_id};
 use super::people::find;
-use super::record::{self, MarginCrop, NewFace, Person};
+use super::record::{self, MarginCrop, NewFace, Person, Source};
 use crate::detect::Face;
 use crate::quality::Quality;
 
@@ -27,12 +27,12 @@ pub struct Enrolment {
     pub who: Who,
     /// What the person is; `None` leaves it as it is.
     pub role: Option<Name>,
-    /// At least one; those from photos that the person already has are skipped.
+    /// At least one; those from photos or shots that the person already has are skipped.
     pub faces: Vec<NewFace>,
 }
 
 /// What an [`Enrolment`] did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Enrolled {
     /// Who it is.
     pub person: Person,
@@ -40,7 +40,7 @@ pub struct Enrolled {
     pub is_new: bool,
     /// Faces that were added.
     pub added: usize,
-    /// For each given face, whether it was skipped because this person already has one from the same photo.
+    /// For each given face, whether it was skipped because this person already has one from the same photo or shot.
     pub already: Vec<bool>,
 }
 
@@ -48,7 +48,8 @@ impl Gallery {
     /// Adds everybody in one transaction; what it returns is on the disk. Vectors are of `space`.
     ///
     /// # Errors
-    /// When a name is several people's or the database fails; then nobody was added.
+    /// When a name is several people's, a face is a negative example of the person, or the database fails; then nobody
+    /// was added.
     pub fn enrol(&mut self, space: &str, enrolments: &[Enrolment]) -> Result<Vec<Enrolled>, GalleryError> {
         let transaction = self.begin()?;
         let enrolled = enrolments
@@ -87,25 +88,7 @@ fn enrol_one(transaction: &Transaction<'_>, space: &str, enrolment: &Enrolment) 
         )?;
         person.role = Some(role.clone());
     }
-    let mut already = Vec::new();
-    for face in &enrolment.faces {
-        already.push(
-            match add_face(
-                transaction,
-                key,
-                &face.source_sha256,
-                &face.face,
-                &face.quality,
-                face.crop.as_ref(),
-            )? {
-                Some(row) => {
-                    add_vector(transaction, row, space, face.embedding.as_slice())?;
-                    false
-                }
-                None => true,
-            },
-        );
-    }
+    let already = add_faces(transaction, (key, &person), space, &enrolment.faces, false)?;
     let added = already.iter().filter(|already| !**already).count();
     Ok(Enrolled {
         person,
@@ -113,6 +96,34 @@ fn enrol_one(transaction: &Transaction<'_>, space: &str, enrolment: &Enrolment) 
         added,
         already,
     })
+}
+
+/// Adds faces to the person in this row, or negative examples; says of each whether the person has it already.
+pub(super) fn add_faces(
+    transaction: &Transaction<'_>,
+    (key, person): (i64, &Person),
+    space: &str,
+    faces: &[NewFace],
+    is_negative: bool,
+) -> Result<Vec<bool>, GalleryError> {
+    let mut already = Vec::new();
+    for face in faces {
+        let added = add_face(transaction, key, &face.into(), is_negative)?;
+        match added {
+            Added::New(row) => {
+                add_vector(transaction, row, space, face.embedding.as_slice())?;
+            }
+            Added::Already(_, as_negative) if as_negative == is_negative => {}
+            Added::Already(..) => {
+                return Err(GalleryError::Contradiction {
+                    id: person.id.clone(),
+                    is_negative: !is_negative,
+                });
+            }
+        }
+        already.push(matches!(added, Added::Already(..)));
+    }
+    Ok(already)
 }
 
 /// Adds a person under `base` or the next free id after it.
@@ -129,34 +140,66 @@ pub(super) fn add_person(
         "INSERT INTO person (id, uid, name, role) VALUES (?, ?, ?, ?)",
         params![id, uid.to_string(), name.as_str(), role.map(Name::as_str)],
     )?;
-    let person = Person {
-        id,
-        uid,
-        name: name.clone(),
-        role: role.cloned(),
-    };
+    let mut person = Person::new(id, uid, name.clone());
+    person.role = role.cloned();
     Ok((transaction.last_insert_rowid(), person))
 }
 
-/// Adds a face without vectors. `None` if the person has one from the same photo.
+/// What a row of `face` gets.
+pub(super) struct FaceRow<'a> {
+    pub(super) source: Source,
+    pub(super) face: &'a Face,
+    pub(super) quality: &'a Quality,
+    pub(super) crop: Option<&'a MarginCrop>,
+}
+
+impl<'a> From<&'a NewFace> for FaceRow<'a> {
+    fn from(new: &'a NewFace) -> Self {
+        Self {
+            source: new.source,
+            face: &new.face,
+            quality: &new.quality,
+            crop: new.crop.as_ref(),
+        }
+    }
+}
+
+/// What became of a face.
+#[derive(Clone, Copy)]
+pub(super) enum Added {
+    /// Its row.
+    New(i64),
+    /// The row of the one from the same source that the person has, and whether that is a negative example.
+    Already(i64, bool),
+}
+
+/// Adds a face without vectors, unless the person has one from the same photo or shot.
 pub(super) fn add_face(
     transaction: &Transaction<'_>,
     person: i64,
-    source_sha256: &[u8; 32],
-    face: &Face,
-    quality: &Quality,
-    crop: Option<&MarginCrop>,
-) -> Result<Option<i64>, GalleryError> {
+    new: &FaceRow<'_>,
+    is_negative: bool,
+) -> Result<Added, GalleryError> {
+    let FaceRow {
+        source,
+        face,
+        quality,
+        crop,
+    } = new;
+    let (source_sha256, visit, captured_at_ms) = source.columns();
     let row = transaction
         .prepare_cached(
-            "INSERT INTO face (person, source_sha256, box, landmarks, probability, size_px, sharpness, yaw_degrees,
-                               crop, crop_place)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (person, source_sha256) DO NOTHING RETURNING face",
+            "INSERT INTO face (person, is_negative, source_sha256, visit, captured_at_ms, box, landmarks, probability,
+                               size_px, sharpness, yaw_degrees, crop, crop_place)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING face",
         )?
         .query_row(
             params![
                 person,
+                is_negative,
                 source_sha256,
+                visit,
+                captured_at_ms,
                 record::box_to_bytes(face),
                 record::to_bytes(face.landmarks.as_flattened()),
                 face.probability,
@@ -169,7 +212,18 @@ pub(super) fn add_face(
             |row| row.get(0),
         )
         .optional()?;
-    Ok(row)
+    if let Some(row) = row {
+        return Ok(Added::New(row));
+    }
+    let already = transaction
+        .prepare_cached(
+            "SELECT face, is_negative FROM face
+             WHERE person = ? AND source_sha256 IS ? AND visit IS ? AND captured_at_ms IS ?",
+        )?
+        .query_row(params![person, source_sha256, visit, captured_at_ms], |row| {
+            Ok(Added::Already(row.get(0)?, row.get(1)?))
+        })?;
+    Ok(already)
 }
 
 /// Adds a vector to a face; an existing one of the same space stays.
@@ -251,8 +305,8 @@ mod tests {
         assert_eq!(gallery.find("alice").unwrap().role, enrolment.role);
         let face = &gallery.faces("alice").unwrap()[0];
         assert_eq!(
-            (face.source_sha256, face.quality, face.has_crop),
-            ([1; 32], enrolment.faces[0].quality, false)
+            (face.source, face.quality, face.has_crop),
+            (Source::Photo([1; 32]), enrolment.faces[0].quality, false)
         );
         assert_eq!(face.spaces, ["space"]);
         let vectors = gallery.vectors("space").unwrap();

@@ -88,6 +88,19 @@ pub enum GalleryError {
         /// Their ids.
         ids: Vec<String>,
     },
+    /// A face can't be somebody's and not theirs.
+    #[error(
+        "one of the faces is already {} {id}; {} and try again",
+        if *is_negative { "a negative example of" } else { "enrolled for" },
+        if *is_negative { format!("forget those with `kith people not {id} --forget`") }
+        else { format!("remove {id} with `kith people remove {id}`, enrol the right photos") }
+    )]
+    Contradiction {
+        /// The person's id.
+        id: String,
+        /// Whether the gallery has it as a negative example.
+        is_negative: bool,
+    },
     /// People have no vector of the active model.
     #[error(
         "the gallery was made with another model: {} no vector in the space {space}, and no kept crop to make one \

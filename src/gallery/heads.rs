@@ -8,10 +8,10 @@ use super::enrol::add_person;
 use super::error::GalleryError;
 use super::name::Name;
 use super::people::find;
-use super::record::{self, Person};
+use super::record::{self, PERSON_COLUMNS, Person};
 
 /// Whom a class of a head stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MappedClass {
     /// The class, as the head's entry has it.
     pub class: String,
@@ -115,10 +115,10 @@ impl Gallery {
 }
 
 fn class_people(connection: &Connection, head: &str) -> Result<Vec<(String, Option<Person>)>, GalleryError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT c.class, p.person, p.id, p.uid, p.name, p.role FROM head_class c LEFT JOIN person p USING (person)
-         WHERE c.head = ? ORDER BY c.class",
-    )?;
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT c.class, {PERSON_COLUMNS} FROM head_class c LEFT JOIN person p USING (person)
+         WHERE c.head = ? ORDER BY c.class"
+    ))?;
     let classes = statement.query_map([head], |row| {
         let is_there = row.get::<_, Option<String>>("id")?.is_some();
         Ok((row.get("class")?, is_there.then(|| record::person_of(row)).transpose()?))

@@ -4,6 +4,7 @@
 //! - `schema`: the tables and their migrations
 //! - `record`: what a row holds, in Rust and in bytes
 //! - `people`: listing, renaming, removing
+//! - `marks`: whom to ignore, whose threshold is another, whom somebody is not
 //! - `enrol`: adding, all or nothing
 //! - `spaces`: vectors of one embedding space, re-embedding for another
 //! - `heads`: whom the classes of trained heads stand for
@@ -17,6 +18,7 @@ mod enrol;
 mod error;
 mod exchange;
 mod heads;
+mod marks;
 mod name;
 mod people;
 mod record;
@@ -30,8 +32,9 @@ pub use enrol::{Enrolled, Enrolment, Who};
 pub use error::GalleryError;
 pub use exchange::{Imported, MAX_LINE_BYTES};
 pub use heads::{MappedClass, Removed};
+pub use marks::Threshold;
 pub use name::{MAX_NAME_CHARS, Name, NameError};
-pub use record::{FaceRecord, MarginCrop, NewFace, Person, PersonSummary};
+pub use record::{FaceRecord, MarginCrop, NewFace, Person, PersonSummary, Source, VisitShot};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 pub use spaces::{ToReembed, Vectors};
 
@@ -174,7 +177,7 @@ pub(crate) mod tests {
             .map(|i| f32::from(seed.wrapping_mul(37).wrapping_add(i * i * 3) % 97) - 48.0)
             .collect();
         NewFace {
-            source_sha256: [seed; 32],
+            source: Source::Photo([seed; 32]),
             face: Face {
                 box_in_frame: FaceBox {
                     left: 10.0,

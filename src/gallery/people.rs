@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::GalleryError;
 use super::name::Name;
-use super::record::{self, FaceRecord, Person, PersonSummary};
+use super::record::{self, FaceRecord, PERSON_COLUMNS, Person, PersonSummary};
 use super::{Gallery, schema};
 
 impl Gallery {
@@ -13,18 +13,20 @@ impl Gallery {
     /// # Errors
     /// When the database fails.
     pub fn people(&self) -> Result<Vec<PersonSummary>, GalleryError> {
-        let mut statement = self.connection.prepare(
-            "SELECT p.id, p.uid, p.name, p.role,
-                    (SELECT count(*) FROM face f WHERE f.person = p.person) AS faces,
-                    (SELECT count(crop) FROM face f WHERE f.person = p.person) AS crops,
-                    (SELECT json_group_array(DISTINCT e.space ORDER BY e.space)
-                       FROM face f JOIN embedding e USING (face) WHERE f.person = p.person) AS spaces
-             FROM person p ORDER BY p.id",
-        )?;
+        let mut statement = self.connection.prepare(&format!(
+            "SELECT {PERSON_COLUMNS},
+                    (SELECT count(*) FROM face f WHERE f.person = p.person AND NOT f.is_negative) AS faces,
+                    (SELECT count(*) FROM face f WHERE f.person = p.person AND f.is_negative) AS negatives,
+                    (SELECT count(crop) FROM face f WHERE f.person = p.person AND NOT f.is_negative) AS crops,
+                    (SELECT json_group_array(DISTINCT e.space ORDER BY e.space) FROM face f JOIN embedding e USING (face)
+                      WHERE f.person = p.person AND NOT f.is_negative) AS spaces
+             FROM person p ORDER BY p.id"
+        ))?;
         let people = statement.query_map([], |row| {
             Ok(PersonSummary {
                 person: record::person_of(row)?,
                 faces: row.get("faces")?,
+                negatives: row.get("negatives")?,
                 crops: row.get("crops")?,
                 spaces: spaces_of(&row.get::<_, String>("spaces")?),
             })
@@ -40,21 +42,22 @@ impl Gallery {
         find(&self.connection, wanted).map(|(_, person)| person)
     }
 
-    /// The faces of the person with this id, oldest first.
+    /// The faces of the person with this id, then the negative examples, each oldest first.
     ///
     /// # Errors
     /// When the database fails.
     pub fn faces(&self, id: &str) -> Result<Vec<FaceRecord>, GalleryError> {
         let mut statement = self.connection.prepare(
-            "SELECT f.face, f.source_sha256, f.probability, f.size_px, f.sharpness, f.yaw_degrees,
+            "SELECT f.face, f.is_negative, f.source_sha256, f.visit, f.captured_at_ms, f.probability, f.size_px, f.sharpness, f.yaw_degrees,
                     f.crop IS NOT NULL AS has_crop,
                     (SELECT json_group_array(e.space ORDER BY e.space) FROM embedding e WHERE e.face = f.face) AS spaces
-             FROM face f JOIN person p USING (person) WHERE p.id = ? ORDER BY f.face",
+             FROM face f JOIN person p USING (person) WHERE p.id = ? ORDER BY f.is_negative, f.face",
         )?;
         let faces = statement.query_map([id], |row| {
             Ok(FaceRecord {
                 face: row.get("face")?,
-                source_sha256: row.get("source_sha256")?,
+                source: record::source_of(row)?,
+                is_negative: row.get("is_negative")?,
                 quality: record::quality_of(row)?,
                 has_crop: row.get("has_crop")?,
                 spaces: spaces_of(&row.get::<_, String>("spaces")?),
@@ -109,7 +112,7 @@ impl Gallery {
     }
 
     /// Makes a committed deletion real; see [`Gallery::remove`].
-    fn forget(&self) -> Result<(), GalleryError> {
+    pub(super) fn forget(&self) -> Result<(), GalleryError> {
         let forgotten = schema::backups(&self.path).into_iter().try_for_each(|backup| {
             std::fs::remove_file(&backup).map_err(|source| GalleryError::Unusable { path: backup, source })
         });

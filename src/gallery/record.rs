@@ -1,7 +1,7 @@
 //! What the gallery's rows hold, in Rust and in bytes.
 
 use rusqlite::Row;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use super::name::Name;
@@ -10,7 +10,7 @@ use crate::embed::Embedding;
 use crate::quality::Quality;
 
 /// Somebody who is enrolled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Person {
     /// Readable, `[a-z0-9_-]+`, unique in this gallery, never changed.
     pub id: String,
@@ -20,6 +20,29 @@ pub struct Person {
     pub name: Name,
     /// Whatever the household calls it: resident, guest, staff.
     pub role: Option<Name>,
+    /// Whether nobody is to be told of this person: recognised, but without events and entities, and not unknown.
+    pub ignored: bool,
+    /// From which cosine similarity on a face is this person's by the gallery, above 0 and at most 1; wins over the
+    /// camera's and the model's. `None`: as for everybody.
+    pub threshold_cosine: Option<f32>,
+    /// From which probability on a face is this person's by a trained head, above 0 and at most 1. `None`: as for
+    /// everybody.
+    pub threshold_probability: Option<f64>,
+}
+
+impl Person {
+    /// Somebody without role and marks.
+    pub fn new(id: impl Into<String>, uid: Ulid, name: Name) -> Self {
+        Self {
+            id: id.into(),
+            uid,
+            name,
+            role: None,
+            ignored: false,
+            threshold_cosine: None,
+            threshold_probability: None,
+        }
+    }
 }
 
 /// A line of the list of people.
@@ -30,6 +53,8 @@ pub struct PersonSummary {
     pub person: Person,
     /// Number of enrolled faces.
     pub faces: u32,
+    /// Number of faces that are not this person's; see [`Vectors::negatives`](super::Vectors::negatives).
+    pub negatives: u32,
     /// Number of them with a kept crop.
     pub crops: u32,
     /// The embedding spaces that the faces have vectors in, sorted.
@@ -44,13 +69,44 @@ impl PersonSummary {
     }
 }
 
+/// Where a face is from. The same source isn't enrolled twice for one person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A photo file; its sha256.
+    Photo([u8; 32]),
+    /// A shot of a visitor who was unknown then.
+    Visit(VisitShot),
+}
+
+/// A shot of a visit: all that is left of the picture is when and on which track it was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VisitShot {
+    /// The track, which is the visit's id in sightings and events.
+    pub track: Ulid,
+    /// Milliseconds since 1970.
+    pub captured_at_ms: i64,
+}
+
+impl Source {
+    /// The columns `source_sha256`, `visit`, `captured_at_ms`.
+    pub(super) fn columns(&self) -> (Option<[u8; 32]>, Option<String>, Option<i64>) {
+        match self {
+            Self::Photo(sha256) => (Some(*sha256), None, None),
+            Self::Visit(shot) => (None, Some(shot.track.to_string()), Some(shot.captured_at_ms)),
+        }
+    }
+}
+
 /// An enrolled face, without its vectors and pixels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FaceRecord {
     /// Number of the row; names the face in `kith people show`.
     pub face: i64,
-    /// sha256 of the photo file.
-    pub source_sha256: [u8; 32],
+    /// Where it is from.
+    pub source: Source,
+    /// Whether it is the face of somebody who is taken for the person, and is not.
+    pub is_negative: bool,
     /// Size, sharpness and pose at enrolment.
     pub quality: Quality,
     /// Whether a crop was kept.
@@ -99,9 +155,9 @@ impl MarginCrop {
 /// A face to be enrolled.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewFace {
-    /// sha256 of the photo file: the same photo isn't enrolled twice for one person.
-    pub source_sha256: [u8; 32],
-    /// Where it is in the photo.
+    /// Where it is from.
+    pub source: Source,
+    /// Where it is in the photo, or was in the frame, in pixels.
     pub face: Face,
     /// How good it is.
     pub quality: Quality,
@@ -196,22 +252,45 @@ pub(super) fn quality_of(row: &Row<'_>) -> rusqlite::Result<Quality> {
     })
 }
 
-/// Reads the columns `id`, `uid`, `name`, `role`.
-pub(super) fn person_of(row: &Row<'_>) -> rusqlite::Result<Person> {
-    let text = |column: &str| row.get::<_, String>(column);
-    let invalid = |column: &'static str, error: Box<dyn std::error::Error + Send + Sync>| {
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, format!("{column}: {error}").into())
+/// Reads the columns `source_sha256`, `visit`, `captured_at_ms`.
+pub(super) fn source_of(row: &Row<'_>) -> rusqlite::Result<Source> {
+    let Some(visit) = row.get::<_, Option<String>>("visit")? else {
+        return Ok(Source::Photo(row.get("source_sha256")?));
     };
-    let name = |column: &'static str, text: String| Name::parse(&text).map_err(|error| invalid(column, error.into()));
+    Ok(Source::Visit(VisitShot {
+        track: ulid_of(&visit, "visit")?,
+        captured_at_ms: row.get("captured_at_ms")?,
+    }))
+}
+
+fn ulid_of(text: &str, column: &str) -> rusqlite::Result<Ulid> {
+    text.parse()
+        .map_err(|error: ulid::DecodeError| not_of_form(column, &error.to_string()))
+}
+
+fn not_of_form(column: &str, problem: &str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, format!("{column}: {problem}").into())
+}
+
+/// The columns that [`person_of`] reads, of a table `person` called `p`.
+pub(super) const PERSON_COLUMNS: &str =
+    "p.person, p.id, p.uid, p.name, p.role, p.ignored, p.threshold_cosine, p.threshold_probability";
+
+/// Reads [`PERSON_COLUMNS`].
+pub(super) fn person_of(row: &Row<'_>) -> rusqlite::Result<Person> {
+    let name = |column: &'static str, text: String| {
+        Name::parse(&text).map_err(|error| not_of_form(column, &error.to_string()))
+    };
     Ok(Person {
-        id: text("id")?,
-        uid: text("uid")?
-            .parse()
-            .map_err(|error: ulid::DecodeError| invalid("uid", error.to_string().into()))?,
-        name: name("name", text("name")?)?,
+        id: row.get("id")?,
+        uid: ulid_of(&row.get::<_, String>("uid")?, "uid")?,
+        name: name("name", row.get("name")?)?,
         role: row
             .get::<_, Option<String>>("role")?
             .map(|role| name("role", role))
             .transpose()?,
+        ignored: row.get("ignored")?,
+        threshold_cosine: row.get("threshold_cosine")?,
+        threshold_probability: row.get("threshold_probability")?,
     })
 }

@@ -57,6 +57,47 @@ const STEPS: &[&str] = &[
     ) STRICT;
     CREATE INDEX head_class_person ON head_class (person);
 ",
+    "
+    -- Recognised, but nobody is told: the postman.
+    ALTER TABLE person ADD COLUMN ignored INTEGER NOT NULL DEFAULT 0 CHECK (ignored IN (0, 1));
+    -- From where on a face is this person's. NULL: as for everybody. By the gallery, and by a trained head.
+    ALTER TABLE person ADD COLUMN threshold_cosine REAL CHECK (threshold_cosine > 0 AND threshold_cosine <= 1);
+    ALTER TABLE person ADD COLUMN threshold_probability REAL
+        CHECK (threshold_probability > 0 AND threshold_probability <= 1);
+    -- The table of before, but that a face may be from a visit instead of a photo, and may be one that is not the
+    -- person's. SQLite can't take a NOT NULL away.
+    CREATE TABLE new_face (
+        face INTEGER PRIMARY KEY,
+        person INTEGER NOT NULL REFERENCES person ON DELETE CASCADE,
+        -- 1: the face of somebody who is taken for the person, and is not.
+        is_negative INTEGER NOT NULL CHECK (is_negative IN (0, 1)),
+        -- Of the photo file.
+        source_sha256 BLOB CHECK (length(source_sha256) = 32),
+        -- The track of a visitor who was unknown then, and when the shot was taken.
+        visit TEXT CHECK (length(visit) = 26),
+        captured_at_ms INTEGER,
+        -- Little-endian f32 in pixels of the photo or frame: left, top, right, bottom; five times x, y.
+        box BLOB NOT NULL CHECK (length(box) = 16),
+        landmarks BLOB NOT NULL CHECK (length(landmarks) = 40),
+        probability REAL NOT NULL,
+        size_px REAL NOT NULL,
+        sharpness REAL NOT NULL,
+        yaw_degrees REAL NOT NULL,
+        -- The face with a margin, as JPEG without metadata; where it lies in the photo: left, top, scale.
+        crop BLOB,
+        crop_place BLOB CHECK (length(crop_place) = 12 AND (crop IS NULL) = (crop_place IS NULL)),
+        CHECK ((source_sha256 IS NULL) = (visit IS NOT NULL)),
+        CHECK ((visit IS NULL) = (captured_at_ms IS NULL)),
+        UNIQUE (person, source_sha256),
+        UNIQUE (person, visit, captured_at_ms)
+    ) STRICT;
+    INSERT INTO new_face
+        SELECT face, person, 0, source_sha256, NULL, NULL, box, landmarks, probability, size_px, sharpness,
+               yaw_degrees, crop, crop_place
+        FROM face;
+    DROP TABLE face;
+    ALTER TABLE new_face RENAME TO face;
+",
 ];
 
 /// The steps in rusqlite_migration's form.
@@ -117,6 +158,10 @@ pub(super) fn migrate(
     if from > 0 {
         back_up(connection, &backup_path(database, newest))?;
     }
+    // A step that makes a table anew drops the old one, and must not take what refers to its rows along; the steps check
+    // all references at their ends. What a step leaves behind is overwritten, since it may be faces.
+    connection.pragma_update(None, "foreign_keys", false)?;
+    connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
     migrations.to_latest(connection).map_err(|error| match error {
         // A full disk or a busy database is what it is everywhere else.
         rusqlite_migration::Error::RusqliteError { err, query } => match GalleryError::from(err) {

@@ -5,7 +5,7 @@ use rusqlite::params;
 use super::Gallery;
 use super::enrol::add_vector;
 use super::error::GalleryError;
-use super::record::{self, MarginCrop, Person};
+use super::record::{self, MarginCrop, PERSON_COLUMNS, Person};
 use crate::detect::Face;
 use crate::embed::Embedding;
 use crate::identify::GalleryMatcher;
@@ -18,6 +18,9 @@ pub struct Vectors {
     pub person: Person,
     /// One for each face that has a vector in the space; may be empty.
     pub faces: Vec<Embedding>,
+    /// Faces of others who are taken for this person: a face that is nearer to one of these than to all of
+    /// [`Vectors::faces`] is not this person's.
+    pub negatives: Vec<Embedding>,
 }
 
 /// A face that has no vector in a space but a crop to make one from.
@@ -37,12 +40,12 @@ impl Gallery {
     /// # Errors
     /// When the database fails, or vectors of one space differ in length.
     pub fn vectors(&self, space: &str) -> Result<Vec<Vectors>, GalleryError> {
-        let mut statement = self.connection.prepare(
-            "SELECT p.id, p.uid, p.name, p.role, e.vector
+        let mut statement = self.connection.prepare(&format!(
+            "SELECT {PERSON_COLUMNS}, f.is_negative, e.vector
              FROM person p LEFT JOIN (face f JOIN embedding e ON e.face = f.face AND e.space = ?)
                   ON f.person = p.person
-             ORDER BY p.id, f.face",
-        )?;
+             ORDER BY p.id, f.face"
+        ))?;
         let mut rows = statement.query([space])?;
         let mut everybody: Vec<Vectors> = Vec::new();
         let mut length = None;
@@ -52,6 +55,7 @@ impl Gallery {
                 everybody.push(Vectors {
                     person,
                     faces: Vec::new(),
+                    negatives: Vec::new(),
                 });
             }
             let Some(bytes) = row.get::<_, Option<Vec<u8>>>("vector")? else {
@@ -60,6 +64,7 @@ impl Gallery {
             let embedding = Embedding::from_raw(&record::from_bytes(&bytes))
                 .filter(|embedding| *length.get_or_insert(embedding.as_slice().len()) == embedding.as_slice().len());
             match (embedding, everybody.last_mut()) {
+                (Some(embedding), Some(last)) if row.get("is_negative")? => last.negatives.push(embedding),
                 (Some(embedding), Some(last)) => last.faces.push(embedding),
                 _ => return Err(GalleryError::Damaged(format!("a vector of the space {space} is none"))),
             }

@@ -141,6 +141,13 @@ pub struct HeadIdentifier {
 }
 
 impl HeadIdentifier {
+    /// From which probability on a face is this person's.
+    fn least_probability(&self, person: &Person) -> f64 {
+        person
+            .threshold_probability
+            .unwrap_or(self.head.model.rejection.probability)
+    }
+
     fn answer(&self, probabilities: &[f64]) -> Identification {
         let mut by_probability: Vec<(f64, Option<&Arc<Person>>)> = probabilities
             .iter()
@@ -154,13 +161,14 @@ impl HeadIdentifier {
             person.map(|person| Candidate {
                 person: Arc::clone(person),
                 similarity: *probability as f32,
+                ruled_out_by: None,
             })
         });
         let ranked = named.take(MAX_RANKED).collect();
         // Somebody whose face the head knows but who is to be known no longer is nobody, and like nobody else either.
         let (best, person) = by_probability.first().copied().unwrap_or((0.0, None));
         let answer = match person {
-            Some(person) if best >= self.head.model.rejection.probability => Answer::Known {
+            Some(person) if best >= self.least_probability(person) => Answer::Known {
                 person: Arc::clone(person),
                 confidence: best,
             },

@@ -11,11 +11,16 @@ use crate::model::{Calibration, Thresholds};
 /// about the order of a sum.
 const LANES: usize = 16;
 
+/// A face rules a person out when it is nearer, by so much cosine similarity, to one of their negative examples than to
+/// all of their own faces; `docs/design/confidence.md` has the measurement.
+const NEGATIVE_MARGIN_COSINE: f32 = 0.0;
+
 /// The gallery's vectors of one space, in one block of memory. A person's score is the best of their faces.
 #[derive(Debug, Clone)]
 pub struct GalleryMatcher {
     people: Vec<Enrolled>,
-    /// One row after the other, people in order, each row padded with zeros to a multiple of [`LANES`].
+    /// One row after the other, people in order, each person's faces before the negative examples, each row padded with
+    /// zeros to a multiple of [`LANES`].
     rows: Vec<f32>,
     /// Values of a vector, and of a padded row.
     values: usize,
@@ -29,6 +34,7 @@ struct Enrolled {
     person: Arc<Person>,
     /// Number of rows.
     faces: usize,
+    negatives: usize,
 }
 
 impl GalleryMatcher {
@@ -43,18 +49,17 @@ impl GalleryMatcher {
         let row_len = values.next_multiple_of(LANES);
         let mut rows = Vec::new();
         let mut people = Vec::new();
-        for one in everybody {
-            for face in &one.faces {
+        for one in everybody.into_iter().filter(|one| !one.faces.is_empty()) {
+            for face in one.faces.iter().chain(&one.negatives) {
                 let end = rows.len() + row_len;
                 rows.extend_from_slice(face.as_slice());
                 rows.resize(end, 0.0);
             }
-            if !one.faces.is_empty() {
-                people.push(Enrolled {
-                    person: Arc::new(one.person),
-                    faces: one.faces.len(),
-                });
-            }
+            people.push(Enrolled {
+                person: Arc::new(one.person),
+                faces: one.faces.len(),
+                negatives: one.negatives.len(),
+            });
         }
         Self {
             people,
@@ -66,9 +71,12 @@ impl GalleryMatcher {
         }
     }
 
-    /// The nearest people, best first. The only allocation of a call.
-    fn rank(&self, embedding: &Embedding) -> Vec<Candidate> {
-        let mut ranked: Vec<Candidate> = Vec::with_capacity(MAX_RANKED.min(self.people.len()));
+    /// The nearest people, best first.
+    fn rank(&self, embedding: &Embedding) -> Ranked {
+        let mut ranked = Ranked {
+            possible: Vec::with_capacity(MAX_RANKED.min(self.people.len())),
+            ruled_out: Vec::new(),
+        };
         // A vector of another length is of another space, and like nobody.
         if embedding.as_slice().len() != self.values {
             debug_assert!(self.people.is_empty(), "a vector of another space");
@@ -76,63 +84,94 @@ impl GalleryMatcher {
         }
         let mut rows = self.rows.chunks_exact(self.row_len.max(1));
         for enrolled in &self.people {
-            let similarity = rows
-                .by_ref()
-                .take(enrolled.faces)
-                .map(|row| dot(embedding.as_slice(), row))
-                .fold(f32::NEG_INFINITY, f32::max)
-                .clamp(-1.0, 1.0);
-            let place = ranked.partition_point(|better| better.similarity >= similarity);
+            let mut nearest = |count: usize| {
+                rows.by_ref()
+                    .take(count)
+                    .map(|row| dot(embedding.as_slice(), row))
+                    .fold(f32::NEG_INFINITY, f32::max)
+                    .clamp(-1.0, 1.0)
+            };
+            let similarity = nearest(enrolled.faces);
+            let negative = (enrolled.negatives > 0).then(|| nearest(enrolled.negatives));
+            let ruled_out_by = negative.filter(|negative| *negative > similarity + NEGATIVE_MARGIN_COSINE);
+            let list = match ruled_out_by {
+                None => &mut ranked.possible,
+                Some(_) => &mut ranked.ruled_out,
+            };
+            let place = list.partition_point(|better| better.similarity >= similarity);
             if place < MAX_RANKED {
-                ranked.truncate(MAX_RANKED - 1);
-                ranked.insert(
+                list.truncate(MAX_RANKED - 1);
+                list.insert(
                     place,
                     Candidate {
                         person: Arc::clone(&enrolled.person),
                         similarity,
+                        ruled_out_by,
                     },
                 );
             }
         }
         ranked
     }
-}
 
-impl GalleryMatcher {
     /// As [`Identifier::identify`], which needs no more than the unit vector here.
     pub fn identify(&self, embedding: &Embedding) -> Identification {
         let ranked = self.rank(embedding);
-        let Some(best) = ranked.first() else {
-            return Identification {
-                answer: Answer::Unknown {
-                    confidence: 1.0,
-                    similar_to: None,
-                },
-                ranked,
+        Identification {
+            answer: self.answer(&ranked.possible),
+            ranked: ranked.together(),
+        }
+    }
+
+    /// What `possible` people, best first, mean.
+    fn answer(&self, possible: &[Candidate]) -> Answer {
+        let Some(best) = possible.first() else {
+            return Answer::Unknown {
+                confidence: 1.0,
+                similar_to: None,
             };
         };
         let belief = self.calibration.belief(best.similarity, self.people.len());
         let person = Arc::clone(&best.person);
-        let is_near = best.similarity >= self.thresholds.cosine;
-        let is_clear = ranked
+        let is_near = best.similarity >= person.threshold_cosine.unwrap_or(self.thresholds.cosine);
+        let is_clear = possible
             .get(1)
             .is_none_or(|runner_up| best.similarity - runner_up.similarity >= self.thresholds.margin_cosine);
-        let answer = if is_near && is_clear {
+        if is_near && is_clear {
             Answer::Known {
                 person,
                 confidence: belief.best,
             }
         } else {
-            let similar_to = Some(SimilarTo {
-                person,
-                confidence: belief.best,
-            });
             Answer::Unknown {
                 confidence: belief.stranger,
-                similar_to,
+                similar_to: Some(SimilarTo {
+                    person,
+                    confidence: belief.best,
+                }),
             }
-        };
-        Identification { answer, ranked }
+        }
+    }
+}
+
+/// Two lists, best first, each of at most [`MAX_RANKED`].
+struct Ranked {
+    possible: Vec<Candidate>,
+    /// Those of whom a negative example is nearer.
+    ruled_out: Vec<Candidate>,
+}
+
+impl Ranked {
+    /// Both in one list of at most [`MAX_RANKED`], best first.
+    fn together(self) -> Vec<Candidate> {
+        let mut all = self.possible;
+        if !self.ruled_out.is_empty() {
+            all.extend(self.ruled_out);
+            // Stable: of equals, one who is possible comes first.
+            all.sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
+            all.truncate(MAX_RANKED);
+        }
+        all
     }
 }
 
@@ -171,13 +210,11 @@ mod tests {
     use crate::gallery::Name;
 
     fn person(id: &str, faces: Vec<Embedding>) -> Vectors {
-        let person = Person {
-            id: id.into(),
-            uid: Ulid::from(1_u128),
-            name: Name::parse(id).unwrap(),
-            role: None,
-        };
-        Vectors { person, faces }
+        Vectors {
+            person: Person::new(id, Ulid::from(1_u128), Name::parse(id).unwrap()),
+            faces,
+            negatives: Vec::new(),
+        }
     }
 
     fn unit(raw: &[f32]) -> Embedding {
@@ -250,7 +287,115 @@ mod tests {
         assert!(said.ranked.is_empty());
     }
 
+    #[test]
+    fn a_nearer_negative_rules_somebody_out_and_others_stay_possible() {
+        let mut alice = person("alice", vec![unit(&[1.0, 0.0, 0.0])]);
+        alice.negatives = vec![unit(&[0.9, 0.3, 0.0])];
+        let bob = person("bob", vec![unit(&[0.8, 0.6, 0.0])]);
+        let matcher = matcher(vec![alice, bob]);
+        // Nearer to the negative than to Alice, and near enough to Bob, who was the runner-up.
+        let said = matcher.identify(&unit(&[0.9, 0.35, 0.0]));
+        assert_eq!(said.answer.person().unwrap().id, "bob");
+        let alice = said.ranked.iter().find(|one| one.person.id == "alice").unwrap();
+        assert!(alice.ruled_out_by.unwrap() > alice.similarity);
+        // Alice herself is still known.
+        let said = matcher.identify(&unit(&[1.0, -0.05, 0.0]));
+        assert_eq!(said.answer.person().unwrap().id, "alice");
+        assert_eq!(said.ranked[0].ruled_out_by, None);
+    }
+
+    #[test]
+    fn somebody_who_is_ruled_out_is_not_even_similar() {
+        let mut alice = person("alice", vec![unit(&[1.0, 0.0])]);
+        alice.negatives = vec![unit(&[0.8, 0.6])];
+        let said = matcher(vec![alice]).identify(&unit(&[0.8, 0.6]));
+        assert_eq!(
+            said.answer,
+            Answer::Unknown {
+                confidence: 1.0,
+                similar_to: None
+            }
+        );
+        assert_eq!(said.ranked.len(), 1);
+    }
+
+    #[test]
+    fn a_persons_own_threshold_wins() {
+        let with = |threshold| {
+            let mut alice = person("alice", vec![unit(&[1.0, 0.0])]);
+            alice.person.threshold_cosine = threshold;
+            matcher(vec![alice])
+        };
+        // A cosine of 0.6; the model's threshold is 0.4.
+        let probe = unit(&[0.6, 0.8]);
+        for (threshold, is_known) in [(None, true), (Some(0.7), false), (Some(0.5), true)] {
+            let said = with(threshold).identify(&probe);
+            assert_eq!(said.answer.person().is_some(), is_known, "{threshold:?}");
+        }
+        assert!(with(Some(0.2)).identify(&unit(&[0.3, 1.0])).answer.person().is_some());
+    }
+
+    /// What the docs say, word by word: slow, and easy to believe.
+    fn plainly(everybody: &[Vectors], probe: &Embedding) -> Option<String> {
+        let nearest = |faces: &[Embedding]| faces.iter().map(|face| face.cosine(probe)).fold(-1.0, f32::max);
+        let mut possible: Vec<(f32, &Person)> = everybody
+            .iter()
+            .filter(|one| {
+                one.negatives.is_empty() || nearest(&one.negatives) <= nearest(&one.faces) + NEGATIVE_MARGIN_COSINE
+            })
+            .map(|one| (nearest(&one.faces), &one.person))
+            .collect();
+        possible.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let (best, person) = possible.first()?;
+        let is_near = *best >= person.threshold_cosine.unwrap_or(THRESHOLDS.cosine);
+        let is_clear = possible
+            .get(1)
+            .is_none_or(|next| best - next.0 >= THRESHOLDS.margin_cosine);
+        (is_near && is_clear).then(|| person.id.clone())
+    }
+
+    /// A vector of three values on a coarse grid, so that angles are small often and never nearly equal.
+    fn coarse() -> impl Strategy<Value = Embedding> {
+        (1_u8..6, 0_u8..6, 0_u8..6).prop_map(|(x, y, z)| unit(&[f32::from(x), f32::from(y), f32::from(z) * 0.71]))
+    }
+
     proptest! {
+        #[test]
+        fn names_are_those_of_the_plain_rule(
+            people in prop::collection::vec(
+                (
+                    prop::collection::vec(coarse(), 1..4),
+                    prop::collection::vec(coarse(), 0..3),
+                    prop::option::of(0.3_f32..1.0),
+                ),
+                0..9,
+            ),
+            probe in coarse(),
+        ) {
+            let everybody: Vec<Vectors> = people
+                .into_iter()
+                .enumerate()
+                .map(|(number, (faces, negatives, threshold))| {
+                    let mut one = person(&format!("p{number}"), faces);
+                    one.negatives = negatives;
+                    one.person.threshold_cosine = threshold;
+                    one
+                })
+                .collect();
+            // On a grid two people may be equally near, and two sums of one cosine differ in their last digit.
+            let distances: Vec<f32> = everybody
+                .iter()
+                .flat_map(|one| one.faces.iter().chain(&one.negatives))
+                .map(|face| face.cosine(&probe))
+                .collect();
+            prop_assume!(distances.iter().all(|a| {
+                distances.iter().all(|b| a == b || ((a - b).abs() > 1e-5 && ((a - b).abs() - THRESHOLDS.margin_cosine).abs() > 1e-5))
+            }));
+            let expected = plainly(&everybody, &probe);
+            let said = matcher(everybody).identify(&probe);
+            prop_assert_eq!(said.answer.person().map(|person| person.id.clone()), expected);
+        }
+
         #[test]
         fn ranking_is_that_of_plain_cosines(
             values in 1_usize..40,

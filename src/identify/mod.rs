@@ -37,6 +37,8 @@ pub struct Candidate {
     /// By the gallery: cosine similarity of the best face, -1 to 1. By a head: its probability. For explaining only:
     /// published, it would help an attacker climb.
     pub similarity: f32,
+    /// Cosine similarity of the nearest face that is marked as not this person's, where that rules the person out.
+    pub ruled_out_by: Option<f32>,
 }
 
 /// The answer about one face.
@@ -73,7 +75,8 @@ pub struct SimilarTo {
 pub struct Identification {
     /// The answer.
     pub answer: Answer,
-    /// The nearest people, best first, at most [`MAX_RANKED`]; empty where nobody is enrolled.
+    /// The nearest people, best first, at most [`MAX_RANKED`]; empty where nobody is enrolled. Those who are ruled out
+    /// take no part in the answer.
     pub ranked: Vec<Candidate>,
 }
 

@@ -118,12 +118,7 @@ mod tests {
 
     fn sighting(id: &str, monotonic: Instant) -> Sighting {
         Sighting {
-            person: Arc::new(Person {
-                id: id.to_owned(),
-                uid: Ulid::generate(),
-                name: Name::parse(id).unwrap(),
-                role: None,
-            }),
+            person: Arc::new(Person::new(id, Ulid::generate(), Name::parse(id).unwrap())),
             camera: "door".into(),
             at: CapturedAt {
                 monotonic,

@@ -1,7 +1,9 @@
 //! `cargo xtask bench`: kith and facenet-pytorch, turn by turn on the same picture with the same number of threads;
-//! then the daemon's start and memory. With `--trainer`, training against torch in Python instead.
+//! then the daemon's start and memory. With `--trainer`, training against torch in Python instead; with `--house`, the
+//! daemon on two cameras and on a still scene.
 
 mod footprint;
+mod house;
 mod python;
 mod rival;
 mod trainer;
@@ -33,6 +35,9 @@ pub(crate) struct Args {
     /// Measure instead how fast NN4.small2 trains, against torch in Python (fetches 2.5 GB the first time)
     #[arg(long, conflicts_with_all = ["image", "min_face"])]
     trainer: bool,
+    /// Measure instead the daemon on two 720p cameras and on a still scene (needs KITH_DATA)
+    #[arg(long, conflicts_with_all = ["image", "min_face", "trainer"])]
+    house: bool,
     /// How often each side has its turn
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -102,6 +107,9 @@ struct Comparison {
 pub(crate) fn run(args: &Args, checkout: &Checkout) -> Result<()> {
     if args.trainer {
         return trainer::run(args, checkout);
+    }
+    if args.house {
+        return house::run(args, checkout);
     }
     // What the person named is below their folder, not below the root, where the two sides run.
     let given = match &args.image {

@@ -1,24 +1,37 @@
 //! `kith people`: who is in the gallery, and changing it.
+//!
+//! - `marks`: ignore, threshold, not
+//! - `exchange`: export, import
 
-use std::fs::File;
-use std::io::{BufReader, IsTerminal, Write, stderr, stdin, stdout};
+mod exchange;
+mod marks;
+
+use std::io::{IsTerminal, Write, stderr, stdin};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Subcommand;
 use data_encoding::HEXLOWER;
 use serde::Serialize;
-use tempfile::NamedTempFile;
 
 use super::Common;
 use super::terminal::{complain, say};
-use crate::gallery::{FaceRecord, Gallery, Imported, Name, Person, PersonSummary};
+use crate::event::ulid_text;
+use crate::gallery::{FaceRecord, Gallery, Name, Person, PersonSummary, Source};
 use crate::paths;
 
 /// The arguments of `kith people`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "PERSON is an id or a name. `kith enroll` adds people.")]
+#[command(after_help = "\
+Examples:
+  kith people                            everybody
+  kith people ignore postman             recognised, but nobody is told; --off undoes it
+  kith people threshold alice 0.6        stricter than for everybody; default undoes it
+  kith people not alice cousin.jpg       whoever is taken for Alice, and is not
+  kith people remove alice               with all that is kept of the face
+
+PERSON is an id or a name. `kith enroll` adds people.")]
 pub struct Args {
     /// JSON instead of text
     #[arg(long, global = true)]
@@ -54,6 +67,26 @@ pub enum Action {
         #[arg(long)]
         yes: bool,
     },
+    /// Tell nobody of a person: recognised, but without events and entities, and not counted as unknown
+    Ignore {
+        /// Id or name
+        person: String,
+        /// Tell of this person again
+        #[arg(long)]
+        off: bool,
+    },
+    /// Say from which likeness on a face is a person's; more is stricter
+    Threshold {
+        /// Id or name
+        person: String,
+        /// Above 0 and at most 1, or `default`
+        value: marks::Value,
+        /// The value is a trained head's probability, not the gallery's cosine similarity
+        #[arg(long)]
+        head: bool,
+    },
+    /// Add photos of somebody who is taken for a person, and is not
+    Not(marks::NotArgs),
     /// Write people, their vectors and kept crops to a file that only you can read
     Export {
         /// The file, or `-` for standard output
@@ -81,7 +114,12 @@ struct ShownPerson<'a> {
 
 #[derive(Serialize)]
 struct ShownFace<'a> {
-    source_sha256: String,
+    /// Whether it is the face of somebody who is taken for the person.
+    is_negative: bool,
+    /// Of a face from a photo.
+    source_sha256: Option<String>,
+    /// Of a face from a visit: its track.
+    visit: Option<String>,
     height_px: f32,
     sharpness: f32,
     yaw_degrees: f32,
@@ -106,8 +144,15 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
             })?;
         }
         Action::Remove { people, yes } => return remove(&mut Gallery::open(&state_dir)?, people, *yes, args.json),
-        Action::Export { file, people, force } => export(&mut Gallery::open(&state_dir)?, file, people, *force)?,
-        Action::Import { file } => import(&mut Gallery::open(&state_dir)?, file, args.json)?,
+        Action::Ignore { person, off } => marks::ignore(&mut Gallery::open(&state_dir)?, person, !off, args.json)?,
+        Action::Threshold { person, value, head } => {
+            marks::threshold(&mut Gallery::open(&state_dir)?, person, *value, *head, args.json)?;
+        }
+        Action::Not(not) => return marks::not(not, common, args.json),
+        Action::Export { file, people, force } => {
+            exchange::export(&mut Gallery::open(&state_dir)?, file, people, *force)?;
+        }
+        Action::Import { file } => exchange::import(&mut Gallery::open(&state_dir)?, file, args.json)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -139,35 +184,60 @@ fn list(state_dir: &Path, is_json: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let id_width = people.iter().map(|summary| summary.person.id.len()).max().unwrap_or(0);
-    for PersonSummary {
-        person,
-        faces,
-        crops,
-        spaces,
-    } in people
-    {
-        let role = person.role.map(|role| format!(", {role}")).unwrap_or_default();
-        if faces == 0 {
-            say(format_args!(
-                "{:id_width$}  {}{role}  (no photos)",
-                person.id, person.name
-            ))?;
-            continue;
-        }
-        let photos = if faces == 1 { "photo" } else { "photos" };
-        let kept = if crops > 0 {
-            format!(", {crops} kept")
-        } else {
-            String::new()
-        };
+    for summary in &people {
         say(format_args!(
-            "{:id_width$}  {}{role}  ({faces} {photos}{kept}; {})",
-            person.id,
-            person.name,
-            spaces.join(", ")
+            "{:id_width$}  {}{}  ({})",
+            summary.person.id,
+            summary.person.name,
+            described(&summary.person),
+            counted(summary)
         ))?;
     }
     Ok(())
+}
+
+/// Role and marks, each after a comma.
+fn described(person: &Person) -> String {
+    let mut text = String::new();
+    if let Some(role) = &person.role {
+        text += &format!(", {role}");
+    }
+    if person.ignored {
+        text += ", ignored";
+    }
+    if let Some(cosine) = person.threshold_cosine {
+        text += &format!(", threshold {cosine}");
+    }
+    if let Some(probability) = person.threshold_probability {
+        text += &format!(", threshold {probability} by heads");
+    }
+    text
+}
+
+/// What there is of the face.
+fn counted(summary: &PersonSummary) -> String {
+    let PersonSummary {
+        faces,
+        crops,
+        negatives,
+        spaces,
+        ..
+    } = summary;
+    let mut text = match faces {
+        0 => "no photos".to_owned(),
+        1 => "1 face".to_owned(),
+        faces => format!("{faces} faces"),
+    };
+    if *crops > 0 {
+        text += &format!(", {crops} kept");
+    }
+    if *negatives > 0 {
+        text += &format!(", {negatives} of others");
+    }
+    if *faces > 0 {
+        text += &format!("; {}", spaces.join(", "));
+    }
+    text
 }
 
 fn show(gallery: &Gallery, wanted: &str, is_json: bool) -> anyhow::Result<()> {
@@ -176,23 +246,23 @@ fn show(gallery: &Gallery, wanted: &str, is_json: bool) -> anyhow::Result<()> {
     if is_json {
         let faces = faces
             .iter()
-            .map(
-                |FaceRecord {
-                     source_sha256,
-                     quality,
-                     has_crop,
-                     spaces,
-                     ..
-                 }| ShownFace {
-                    source_sha256: HEXLOWER.encode(source_sha256),
-                    height_px: quality.size_px,
-                    sharpness: quality.sharpness,
-                    yaw_degrees: quality.yaw_degrees,
-                    probability: quality.probability,
-                    has_crop: *has_crop,
-                    spaces,
+            .map(|face| ShownFace {
+                is_negative: face.is_negative,
+                source_sha256: match face.source {
+                    Source::Photo(sha256) => Some(HEXLOWER.encode(&sha256)),
+                    Source::Visit(_) => None,
                 },
-            )
+                visit: match face.source {
+                    Source::Photo(_) => None,
+                    Source::Visit(shot) => Some(ulid_text(shot.track)),
+                },
+                height_px: face.quality.size_px,
+                sharpness: face.quality.sharpness,
+                yaw_degrees: face.quality.yaw_degrees,
+                probability: face.quality.probability,
+                has_crop: face.has_crop,
+                spaces: &face.spaces,
+            })
             .collect();
         say(serde_json::to_string(&ShownPerson { person: &person, faces })?)?;
         return Ok(());
@@ -204,19 +274,36 @@ fn show(gallery: &Gallery, wanted: &str, is_json: bool) -> anyhow::Result<()> {
     if let Some(role) = &person.role {
         say(format_args!("  role  {role}"))?;
     }
+    if person.ignored {
+        say("  ignored: recognised, but nobody is told")?;
+    }
+    if let Some(cosine) = person.threshold_cosine {
+        say(format_args!("  threshold {cosine} by the gallery"))?;
+    }
+    if let Some(probability) = person.threshold_probability {
+        say(format_args!("  threshold {probability} by heads"))?;
+    }
     for face in faces {
-        let quality = face.quality;
-        say(format_args!(
-            "  photo {}…: face {:.0} px high, sharpness {:.2}, turned {:.0}°, {}{}",
-            HEXLOWER.encode(&face.source_sha256[..4]),
-            quality.size_px,
-            quality.sharpness,
-            quality.yaw_degrees.abs(),
-            face.spaces.join(", "),
-            if face.has_crop { ", crop kept" } else { "" },
-        ))?;
+        say(format_args!("  {}", face_line(&face)))?;
     }
     Ok(())
+}
+
+fn face_line(face: &FaceRecord) -> String {
+    let quality = face.quality;
+    let source = match face.source {
+        Source::Photo(sha256) => format!("photo {}…", HEXLOWER.encode(&sha256[..4])),
+        Source::Visit(shot) => format!("visit {}", ulid_text(shot.track)),
+    };
+    format!(
+        "{}{source}: face {:.0} px high, sharpness {:.2}, turned {:.0}°, {}{}",
+        if face.is_negative { "not on " } else { "" },
+        quality.size_px,
+        quality.sharpness,
+        quality.yaw_degrees.abs(),
+        face.spaces.join(", "),
+        if face.has_crop { ", crop kept" } else { "" },
+    )
 }
 
 fn remove(gallery: &mut Gallery, wanted: &[String], yes: bool, is_json: bool) -> anyhow::Result<ExitCode> {
@@ -230,10 +317,7 @@ fn remove(gallery: &mut Gallery, wanted: &[String], yes: bool, is_json: bool) ->
         }
         for person in &people {
             let faces = gallery.faces(&person.id)?.len();
-            complain(format_args!(
-                "{} ({}), enrolled from {faces} photos",
-                person.name, person.id
-            ));
+            complain(format_args!("{} ({}), with {faces} faces", person.name, person.id));
         }
         write!(stderr(), "Remove for good? [y/N] ")?;
         let mut answer = String::new();
@@ -266,94 +350,4 @@ fn remove(gallery: &mut Gallery, wanted: &[String], yes: bool, is_json: bool) ->
             .join("\n")
     })?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn export(gallery: &mut Gallery, file: &Path, people: &[String], force: bool) -> anyhow::Result<()> {
-    if file == Path::new("-") {
-        gallery.export(people, &mut stdout().lock())?;
-        return Ok(());
-    }
-    if file.exists() && !force {
-        bail!("{} exists already; --force replaces it", file.display());
-    }
-    let folder = file
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let write = || format!("can't write {}", file.display());
-    // Written beside its place with mode 0600 and moved there when whole: what bears the name is never half a file.
-    let mut unfinished = NamedTempFile::with_prefix_in(".kith-export-", folder).with_context(write)?;
-    let mut buffered = std::io::BufWriter::new(&mut unfinished);
-    let count = gallery.export(people, &mut buffered)?;
-    buffered.flush().with_context(write)?;
-    drop(buffered);
-    unfinished.as_file().sync_all().with_context(write)?;
-    if force {
-        unfinished
-            .persist(file)
-            .map_err(|error| error.error)
-            .with_context(write)?;
-    } else {
-        unfinished
-            .persist_noclobber(file)
-            .map_err(|error| error.error)
-            .with_context(write)?;
-    }
-    complain(format_args!(
-        "{} written to {}; whoever has this file has their faces",
-        count_people(count),
-        file.display()
-    ));
-    Ok(())
-}
-
-fn import(gallery: &mut Gallery, file: &Path, is_json: bool) -> anyhow::Result<()> {
-    let imported = if file == Path::new("-") {
-        gallery.import(&mut stdin().lock())?
-    } else {
-        let export = File::open(file).with_context(|| format!("can't read {}", file.display()))?;
-        gallery.import(&mut BufReader::new(export))?
-    };
-    print(is_json, &imported, || {
-        imported.iter().map(imported_line).collect::<Vec<_>>().join("\n")
-    })
-}
-
-fn imported_line(one: &Imported) -> String {
-    let Imported {
-        person,
-        is_new,
-        exported_id,
-        exported_name,
-        faces_added,
-    } = one;
-    let photos = if *faces_added == 1 {
-        "1 photo".to_string()
-    } else {
-        format!("{faces_added} photos")
-    };
-    let told = if *is_new {
-        format!("imported with {photos}")
-    } else {
-        format!("was here, {photos} added")
-    };
-    let id = if *exported_id == person.id {
-        String::new()
-    } else {
-        format!("; the id {exported_id} was taken")
-    };
-    let name = if *exported_name == person.name {
-        String::new()
-    } else {
-        format!("; called {exported_name} in the export")
-    };
-    format!("{} ({}): {told}{id}{name}", person.name, person.id)
-}
-
-fn count_people(count: usize) -> String {
-    if count == 1 {
-        "1 person".into()
-    } else {
-        format!("{count} people")
-    }
 }

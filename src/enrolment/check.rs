@@ -1,7 +1,5 @@
-//! From photos to people in the gallery: each photo is checked, all reasons are gathered, and then everybody is enrolled
-//! in one transaction or nobody is. `docs/design/enrolment.md` has the measurements behind the limits.
+//! Which face of a photo is meant, and whether it is good enough.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
@@ -9,10 +7,10 @@ use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
 use sha2::{Digest, Sha256};
 
+use super::refusal::Refusal;
+use super::{BATCH, Rules, Which};
 use crate::detect::{Face, FaceBox, detect_in_photo, most_prominent};
-use crate::embed::Embedding;
-use crate::gallery::{Enrolled, Enrolment, Gallery, MarginCrop, Name, NewFace, Person, Who};
-use crate::model::Thresholds;
+use crate::gallery::{MarginCrop, NewFace, Source};
 use crate::networks::Networks;
 use crate::photo::{self, PhotoError};
 use crate::quality::Quality;
@@ -21,8 +19,6 @@ use crate::quality::Quality;
 pub const MIN_FACE_PX: f32 = 50.0;
 /// Least [`crate::quality::sharpness`] of a face to be enrolled.
 pub const MIN_SHARPNESS: f32 = 0.35;
-/// From this angle on a face is worth a warning: people seldom pass a camera so.
-const TURNED_AWAY_DEGREES: f32 = 35.0;
 /// The detector looks for smaller faces than are enrolled, to say "too small" rather than "no face".
 const SEARCH_FACE_PX: u32 = 20;
 /// What the detector believes less is no face here: an eager false alarm would otherwise ask "which of the two?".
@@ -35,262 +31,9 @@ const CROP_MARGIN: f32 = 0.5;
 const MAX_CROP_SIDE_PX: u32 = 448;
 /// Loss at this quality moves an embedding by far less than another photo does.
 const CROP_JPEG_QUALITY: u8 = 95;
-/// Faces that are embedded in one run.
-const BATCH: usize = 16;
-
-/// Which face of a photo is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
-    /// The only one.
-    Only,
-    /// The most central large one.
-    Largest,
-    /// The nth from the left, counted from 1.
-    FromLeft(usize),
-}
-
-/// How to enrol.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules {
-    /// Which face of each photo.
-    pub which: Which,
-    /// Whether to keep a crop for another model.
-    pub keep_crop: bool,
-    /// Leave refused photos out instead of enrolling nobody.
-    pub skip_bad: bool,
-}
-
-/// One person's photos.
-#[derive(Debug, Clone)]
-pub struct Photos {
-    /// Whose.
-    pub who: Who,
-    /// What the person is.
-    pub role: Option<Name>,
-    /// The files.
-    pub files: Vec<PathBuf>,
-}
-
-/// Why a photo was refused, and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// The photo can't be read.
-    #[error("{0}")]
-    Photo(#[from] PhotoError),
-    /// There is no face.
-    #[error("no face was found; use a photo that shows the whole face from the front")]
-    NoFace,
-    /// There is more than one face.
-    #[error(
-        "{} faces were found, from left to right {}; say which with --face N, or --largest",
-        .0.len(), Sizes(.0)
-    )]
-    Several(Vec<Face>),
-    /// There are fewer faces than the number asked for.
-    #[error("there is no face number {asked}, only {found}")]
-    NoSuchFace {
-        /// `--face`.
-        asked: usize,
-        /// Faces found.
-        found: usize,
-    },
-    /// The face has too few pixels.
-    #[error("the face is too small: {height_px:.0} px high, at least {MIN_FACE_PX:.0} are needed; come closer")]
-    TooSmall {
-        /// Of its box.
-        height_px: f32,
-    },
-    /// The face lacks detail.
-    #[error(
-        "the face is too blurred: sharpness {sharpness:.2}, at least {MIN_SHARPNESS:.2} is needed; \
-         use a photo in focus, without motion, not enlarged"
-    )]
-    TooBlurred {
-        /// See [`crate::quality::sharpness`].
-        sharpness: f32,
-    },
-    /// The landmarks don't make a face.
-    #[error("the face can't be aligned; use another photo")]
-    NotAlignable,
-}
-
-/// The heights of faces, for a sentence.
-struct Sizes<'a>(&'a [Face]);
-
-impl fmt::Display for Sizes<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, face) in (1..).zip(self.0) {
-            let separator = if number == 1 { "" } else { ", " };
-            write!(f, "{separator}{number}: {:.0} px high", face.box_in_frame.height())?;
-        }
-        Ok(())
-    }
-}
-
-/// What is worth knowing about a face that was enrolled all the same.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Warning {
-    /// It looks like somebody else in the gallery.
-    LooksLike(Name),
-    /// It does not look like the person's other photos.
-    UnlikeOwn,
-    /// It is turned far to the side.
-    TurnedAway,
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::LooksLike(name) => {
-                write!(
-                    f,
-                    "this face looks like {name}, who is another person in the gallery; is it the right photo?"
-                )
-            }
-            Self::UnlikeOwn => {
-                f.write_str("this face does not look like the person's other photos; is it the right one?")
-            }
-            Self::TurnedAway => f.write_str("this face is turned far to the side; add one that looks at the camera"),
-        }
-    }
-}
-
-/// What became of a call.
-#[derive(Debug, Default)]
-pub struct Report {
-    /// Who was enrolled; empty when photos were refused and may not be left out.
-    pub enrolled: Vec<PersonReport>,
-    /// The photos that were refused, with the reason.
-    pub refused: Vec<(PathBuf, Refusal)>,
-}
-
-/// What became of one person.
-#[derive(Debug)]
-pub struct PersonReport {
-    /// As the gallery has it.
-    pub enrolled: Enrolled,
-    /// The photos that were taken, in order.
-    pub photos: Vec<PhotoReport>,
-}
-
-/// What became of one photo.
-#[derive(Debug)]
-pub struct PhotoReport {
-    /// The file.
-    pub file: PathBuf,
-    /// How good the face is.
-    pub quality: Quality,
-    /// Whether the person already had this photo, so that nothing was added.
-    pub already: bool,
-    /// What is worth knowing.
-    pub warnings: Vec<Warning>,
-}
-
-/// Enrols everybody in `people`, or nobody when a photo is refused and `rules` don't skip it. `progress` is called after
-/// each photo.
-///
-/// # Errors
-/// When the networks or the gallery fail; then nobody was enrolled.
-pub fn enrol(
-    gallery: &mut Gallery,
-    networks: &mut Networks,
-    people: &[Photos],
-    rules: &Rules,
-    progress: &dyn Fn(),
-) -> anyhow::Result<Report> {
-    let mut report = Report::default();
-    let mut accepted: Vec<(&Photos, Vec<(PathBuf, NewFace)>)> = Vec::new();
-    for photos in people {
-        let mut faces = Vec::new();
-        for file in &photos.files {
-            match checked_face(networks, file, rules)? {
-                Ok(face) => faces.push((file.clone(), face)),
-                Err(refusal) => report.refused.push((file.clone(), refusal)),
-            }
-            progress();
-        }
-        if !faces.is_empty() {
-            accepted.push((photos, embed(networks, faces)?));
-        }
-    }
-    if accepted.is_empty() || !(report.refused.is_empty() || rules.skip_bad) {
-        return Ok(report);
-    }
-    let space = networks.embedder.space();
-    let enrolments: Vec<Enrolment> = accepted
-        .iter()
-        .map(|(photos, faces)| Enrolment {
-            who: photos.who.clone(),
-            role: photos.role.clone(),
-            faces: faces.iter().map(|(_, face)| face.clone()).collect(),
-        })
-        .collect();
-    let before = gallery.vectors(space)?;
-    let enrolled = gallery.enrol(space, &enrolments)?;
-    // Only now is it known who is who; and a warning needn't stop anybody.
-    let new = enrolled.iter().zip(&accepted).flat_map(|(enrolled, (_, faces))| {
-        let added = faces.iter().zip(&enrolled.already).filter(|(_, already)| !**already);
-        added.map(|((_, face), _)| (&enrolled.person, &face.embedding))
-    });
-    let all: Vec<(&Person, &Embedding)> = before
-        .iter()
-        .flat_map(|one| one.faces.iter().map(|face| (&one.person, face)))
-        .chain(new)
-        .collect();
-    let thresholds = networks.embedder.model().thresholds;
-    for (enrolled, (_, faces)) in enrolled.iter().zip(&accepted) {
-        let photos = faces
-            .iter()
-            .zip(&enrolled.already)
-            .map(|((file, face), already)| PhotoReport {
-                file: file.clone(),
-                quality: face.quality,
-                already: *already,
-                warnings: if *already {
-                    Vec::new()
-                } else {
-                    warnings(face, &enrolled.person, &all, thresholds)
-                },
-            })
-            .collect();
-        report.enrolled.push(PersonReport {
-            enrolled: enrolled.clone(),
-            photos,
-        });
-    }
-    Ok(report)
-}
-
-/// Gives faces that have a kept crop but no vector in the active space one, beside those that they have. Gives how many.
-///
-/// # Errors
-/// When the networks or the gallery fail.
-pub fn reembed(gallery: &mut Gallery, networks: &mut Networks) -> anyhow::Result<usize> {
-    let space = networks.embedder.space().to_string();
-    let mut vectors = Vec::new();
-    for batch in gallery.to_reembed(&space)?.chunks(BATCH) {
-        let (mut rows, mut crops) = (Vec::new(), Vec::new());
-        for kept in batch {
-            // A crop that can't be read any more counts as none; the matcher says who is without a vector.
-            let Ok(picture) = photo::decode(&kept.crop.jpeg) else {
-                continue;
-            };
-            let face = kept.crop.face_in_crop(&kept.face_in_photo);
-            if let Some(aligned) = networks.embedder.alignment().align(&picture, &face) {
-                rows.push(kept.face);
-                crops.push(aligned);
-            }
-        }
-        vectors.extend(rows.into_iter().zip(networks.embedder.embed(&crops)?));
-    }
-    if vectors.is_empty() {
-        return Ok(0);
-    }
-    Ok(gallery.add_vectors(&space, &vectors)?)
-}
 
 /// A face that passed every check, with its aligned crop.
-struct Checked {
+pub(super) struct Checked {
     source_sha256: [u8; 32],
     face: Face,
     quality: Quality,
@@ -298,7 +41,12 @@ struct Checked {
     aligned: RgbImage,
 }
 
-fn checked_face(networks: &mut Networks, file: &Path, rules: &Rules) -> anyhow::Result<Result<Checked, Refusal>> {
+/// The face of a photo that is meant, if it is good enough.
+pub(super) fn checked_face(
+    networks: &mut Networks,
+    file: &Path,
+    rules: &Rules,
+) -> anyhow::Result<Result<Checked, Refusal>> {
     let (source_sha256, picture) = match read(file) {
         Ok(read) => read,
         Err(error) => return Ok(Err(error.into())),
@@ -413,7 +161,11 @@ fn margin_crop(picture: &RgbImage, face: &FaceBox) -> Result<MarginCrop, Refusal
     })
 }
 
-fn embed(networks: &mut Networks, faces: Vec<(PathBuf, Checked)>) -> anyhow::Result<Vec<(PathBuf, NewFace)>> {
+/// Embeds what was checked.
+pub(super) fn embed(
+    networks: &mut Networks,
+    faces: Vec<(PathBuf, Checked)>,
+) -> anyhow::Result<Vec<(PathBuf, NewFace)>> {
     let mut embedded = Vec::with_capacity(faces.len());
     let mut faces = faces.into_iter().peekable();
     while faces.peek().is_some() {
@@ -439,7 +191,7 @@ fn embed(networks: &mut Networks, faces: Vec<(PathBuf, Checked)>) -> anyhow::Res
                 (
                     file,
                     NewFace {
-                        source_sha256,
+                        source: Source::Photo(source_sha256),
                         face,
                         quality,
                         crop,
@@ -450,37 +202,6 @@ fn embed(networks: &mut Networks, faces: Vec<(PathBuf, Checked)>) -> anyhow::Res
         ));
     }
     Ok(embedded)
-}
-
-/// `all`: every vector in the gallery, that of `face` itself included.
-fn warnings(
-    face: &NewFace,
-    person: &Person,
-    all: &[(&Person, &Embedding)],
-    thresholds: Option<Thresholds>,
-) -> Vec<Warning> {
-    let mut warnings = Vec::new();
-    // Without a measured threshold nothing can be said about likeness.
-    if let Some(Thresholds { cosine, .. }) = thresholds {
-        let nearest = |is_own: bool| {
-            all.iter()
-                .filter(|(other, vector)| {
-                    (other.uid == person.uid) == is_own && !std::ptr::eq(*vector, &raw const face.embedding)
-                })
-                .map(|(other, vector)| (vector.cosine(&face.embedding), *other))
-                .max_by(|a, b| a.0.total_cmp(&b.0))
-        };
-        if let Some((_, other)) = nearest(false).filter(|(similarity, _)| *similarity >= cosine) {
-            warnings.push(Warning::LooksLike(other.name.clone()));
-        }
-        if nearest(true).is_some_and(|(similarity, _)| similarity < cosine) {
-            warnings.push(Warning::UnlikeOwn);
-        }
-    }
-    if face.quality.yaw_degrees.abs() > TURNED_AWAY_DEGREES {
-        warnings.push(Warning::TurnedAway);
-    }
-    warnings
 }
 
 #[cfg(test)]
