@@ -43,6 +43,8 @@ pub(super) struct Motion {
     followed: Vec<f32>,
     /// As `followed`, of the frame at hand; kept for its memory.
     cells: Vec<f32>,
+    /// Frames of this size so far.
+    frames: u16,
     last_frame: Option<Instant>,
     last_moved: Option<Instant>,
     last_look: Option<Instant>,
@@ -79,6 +81,7 @@ impl Motion {
         let size = pixels.dimensions();
         if self.size != size || self.followed.len() != self.cells.len() {
             self.size = size;
+            self.frames = 1;
             self.followed.clone_from(&self.cells);
             self.last_frame = Some(at);
             return true;
@@ -107,7 +110,9 @@ impl Motion {
         let passed_s = self
             .last_frame
             .map_or(0.0, |last| at.saturating_duration_since(last).as_secs_f32());
-        let share = 1.0 - (-passed_s / FOLLOWS_S).exp();
+        self.frames = self.frames.saturating_add(1);
+        // At first the mean of all so far, since the noise of a single picture would look like a movement for seconds.
+        let share = (1.0 - (-passed_s / FOLLOWS_S).exp()).max(1.0 / f32::from(self.frames));
         for (old, new) in self.followed.iter_mut().zip(&self.cells) {
             *old += share * (new - *old);
         }
