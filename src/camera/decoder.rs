@@ -132,14 +132,11 @@ fn start(line: &CommandLine, settings: &CameraSettings, input: Stdio) -> Result<
         source: io::ErrorKind::NotFound.into(),
     };
     let program = sandbox::find(line.program).ok_or_else(missing)?;
-    let limits = limits(
-        line,
-        settings,
-        Needs {
-            program: program.clone(),
-            ..line.needs.clone()
-        },
-    )?;
+    let needs = Needs {
+        program: program.clone(),
+        ..line.needs.clone()
+    };
+    let limits = limits(line, settings, &needs)?;
     let mut command = Command::new(&program);
     command
         .args(&line.arguments)
@@ -167,11 +164,11 @@ fn start(line: &CommandLine, settings: &CameraSettings, input: Stdio) -> Result<
 }
 
 /// The limits that the settings want.
-fn limits(line: &CommandLine, settings: &CameraSettings, needs: Needs) -> Result<Option<Sandbox>, CameraError> {
+fn limits(line: &CommandLine, settings: &CameraSettings, needs: &Needs) -> Result<Option<Sandbox>, CameraError> {
     if settings.sandbox == SandboxWish::Off {
         return Ok(None);
     }
-    let (limits, lacking) = Sandbox::new(&needs).map_err(|error| CameraError::Unlimited(error.to_string()))?;
+    let (limits, lacking) = Sandbox::new(needs).map_err(|error| CameraError::Unlimited(error.to_string()))?;
     if lacking.is_empty() {
         return Ok(Some(limits));
     }

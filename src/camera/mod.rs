@@ -39,7 +39,7 @@ pub use motion::Live;
 pub use reader::{CameraState, Opener, Reader};
 pub use sandbox::SandboxWish;
 pub use slot::Slot;
-pub use view::{Polygon, View, ViewSettings, Zone};
+pub use view::{Gate, Polygon, View, ViewSettings, Zone};
 
 use decode::Ways;
 

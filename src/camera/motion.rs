@@ -95,9 +95,7 @@ impl Motion {
             .map(|(new, old)| new - old)
             .collect();
         let middle = differences.len() / 2;
-        let shift = match differences.select_nth_unstable_by(middle, f32::total_cmp) {
-            (_, median, _) => *median,
-        };
+        let shift = *differences.select_nth_unstable_by(middle, f32::total_cmp).1;
         let mut changed = 0;
         for (index, (new, old)) in self.cells.iter().zip(&self.followed).enumerate() {
             if (new - old - shift).abs() > CHANGED {

@@ -7,9 +7,13 @@ use image::{ImageFormat, RgbImage};
 
 use super::*;
 
+/// Status line, headers, body.
+type Answer = (&'static str, String, Vec<u8>);
+type Answers = fn() -> Answer;
+
 /// A camera that answers each request with what `answer` makes of it: status line, headers, body. Returns its address
 /// and what it was asked.
-fn camera(answer: impl Fn(usize, &str) -> (&'static str, String, Vec<u8>) + Send + 'static) -> (Url, Receiver<String>) {
+fn camera(answer: impl Fn(usize, &str) -> Answer + Send + 'static) -> (Url, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!(
         "http://admin:p%40ss@{}/snap.cgi?channel=1",
@@ -44,7 +48,7 @@ fn jpeg() -> Vec<u8> {
     bytes.into_inner()
 }
 
-fn good() -> (&'static str, String, Vec<u8>) {
+fn good() -> Answer {
     ("200 OK", "Content-Type: image/jpeg\r\n".to_owned(), jpeg())
 }
 
@@ -115,7 +119,7 @@ fn answers_that_are_no_pictures_are_named() {
             Vec::new(),
         )
     };
-    let cases: [(&str, fn() -> (&'static str, String, Vec<u8>)); 3] = [
+    let cases: [(&str, Answers); 3] = [
         ("404", || ("404 Not Found", String::new(), Vec::new())),
         ("401", || {
             (

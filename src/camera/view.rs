@@ -75,13 +75,12 @@ fn cell(fraction: f64) -> i32 {
     (fraction * f64::from(GRID)).floor().clamp(0.0, f64::from(GRID - 1)) as i32
 }
 
-/// Decides what of a camera's pictures is looked at.
-#[derive(Debug)]
+/// Where faces count, and the names of those places. Without masks and zones, everywhere.
+#[derive(Debug, Default)]
 pub struct View {
     masked: Option<Cells>,
     zones: Vec<(Arc<str>, Cells)>,
     only_zones: bool,
-    motion: Option<Motion>,
 }
 
 impl View {
@@ -97,28 +96,19 @@ impl View {
             masked,
             zones,
             only_zones: settings.only_zones,
-            motion: settings.motion.then(Motion::default),
         }
     }
 
-    /// Whether a frame that was captured at `at` is to be searched: something moved where it counts, or it is time to
-    /// look again. To be asked about every frame, since it remembers the picture.
-    pub fn look(&mut self, pixels: &RgbImage, at: Instant, live: Live) -> bool {
-        let Some(motion) = &mut self.motion else { return true };
-        let (masked, zones, only_zones) = (&self.masked, &self.zones, self.only_zones);
-        let counts = |place| {
-            !masked.as_ref().is_some_and(|cells| cells.hold(place))
-                && (!only_zones || zones.iter().any(|(_, cells)| cells.hold(place)))
-        };
-        motion.look(pixels, at, live, counts)
+    /// Whether what is at `place`, in fractions of the frame, counts.
+    fn counts(&self, place: [f64; 2]) -> bool {
+        !self.masked.as_ref().is_some_and(|masked| masked.hold(place))
+            && (!self.only_zones || self.zones.iter().any(|(_, zone)| zone.hold(place)))
     }
 
     /// Whether a face in a frame of `size` (width and height in pixels) is looked at: its middle is in no mask, and in a
     /// zone where only those count.
     pub fn admits(&self, face: &FaceBox, size: (u32, u32)) -> bool {
-        let middle = middle(face, size);
-        !self.masked.as_ref().is_some_and(|masked| masked.hold(middle))
-            && (!self.only_zones || self.zones.iter().any(|(_, zone)| zone.hold(middle)))
+        self.counts(middle(face, size))
     }
 
     /// The zones that the face's middle is in, in the order of the configuration. Zones may overlap.
@@ -126,6 +116,32 @@ impl View {
         let middle = middle(face, size);
         let inside = self.zones.iter().filter(|(_, zone)| zone.hold(middle));
         inside.map(|(name, _)| Arc::clone(name)).collect()
+    }
+}
+
+/// Decides which frames of a camera are searched: not a still picture again and again. Owned by the camera's worker,
+/// since it remembers the picture.
+#[derive(Debug)]
+pub struct Gate {
+    view: Arc<View>,
+    /// `None` where every frame is searched.
+    motion: Option<Motion>,
+}
+
+impl Gate {
+    /// A gate for a camera that sees `view`; one without `motion` lets everything through.
+    pub fn new(view: Arc<View>, motion: bool) -> Self {
+        Self {
+            view,
+            motion: motion.then(Motion::default),
+        }
+    }
+
+    /// Whether a frame that was captured at `at` is to be searched: something moved where it counts, or it is time to
+    /// look again. To be asked about every frame.
+    pub fn look(&mut self, pixels: &RgbImage, at: Instant, live: Live) -> bool {
+        let Some(motion) = &mut self.motion else { return true };
+        motion.look(pixels, at, live, |place| self.view.counts(place))
     }
 }
 
@@ -141,10 +157,6 @@ fn middle(face: &FaceBox, (width, height): (u32, u32)) -> [f64; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn view(settings: ViewSettings) -> View {
-        View::new(&settings)
-    }
 
     fn settings() -> ViewSettings {
         ViewSettings {
@@ -178,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_face_in_a_mask_is_not_looked_at() {
-        let view = view(ViewSettings {
+        let view = View::new(&ViewSettings {
             masks: vec![LEFT_HALF.to_vec()],
             ..settings()
         });
@@ -188,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_face_is_in_every_zone_around_its_middle() {
-        let view = view(ViewSettings {
+        let view = View::new(&ViewSettings {
             zones: vec![zone("left", &LEFT_HALF), zone("corner", &TRIANGLE)],
             ..settings()
         });
@@ -207,7 +219,7 @@ mod tests {
 
     #[test]
     fn only_zones_hides_the_rest() {
-        let view = view(ViewSettings {
+        let view = View::new(&ViewSettings {
             zones: vec![zone("left", &LEFT_HALF)],
             only_zones: true,
             ..settings()
@@ -218,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_face_that_reaches_out_of_the_frame_counts_at_its_edge() {
-        let view = view(ViewSettings {
+        let view = View::new(&ViewSettings {
             zones: vec![zone("left", &LEFT_HALF)],
             ..settings()
         });
@@ -229,7 +241,7 @@ mod tests {
     #[test]
     fn polygons_without_an_area_are_harmless() {
         for polygon in [vec![], vec![[0.5, 0.5]; 4], vec![[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]] {
-            let view = view(ViewSettings {
+            let view = View::new(&ViewSettings {
                 masks: vec![polygon],
                 ..settings()
             });

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use crate::announce::Announcer;
-use crate::camera::{self, CameraError, CameraSource, Opener, Opening, Reader, Slot};
+use crate::camera::{self, CameraError, CameraSource, Gate, Opener, Opening, Reader, Slot, View};
 use crate::config::{CameraSettings, Settings};
 use crate::engine::{EngineFacts, Request};
 use crate::frame::CameraId;
@@ -78,11 +78,14 @@ impl Cameras {
             }
             let Some(inbox) = camera.inbox.take() else { continue };
             let id = &camera.settings.id;
+            let view = Arc::new(View::new(&camera.settings.view));
             let watcher = Watcher {
                 camera: id.clone(),
                 slot: Arc::clone(&camera.slot),
                 min_face_px: camera.settings.min_face_px,
+                gate: Gate::new(Arc::clone(&view), camera.settings.view.motion),
                 rules: VisitRules {
+                    view,
                     min_shots: wiring.settings.min_shots,
                     single_pictures: camera.settings.address.single_pictures(),
                     pictures: wiring.settings.publish_faces,
