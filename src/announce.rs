@@ -116,6 +116,11 @@ impl Announcer {
         self.send(event);
     }
 
+    /// Says nothing any more about a track that turned out to be another one.
+    pub fn joined(&self, gone: Ulid) {
+        self.events.borrow_mut().remove(&gone);
+    }
+
     fn event_of(&self, track: &Track) -> Option<Ulid> {
         self.events.borrow().get(&track.id).copied()
     }
