@@ -202,15 +202,17 @@ impl Keeper {
             // A worker may not have heard yet that somebody was removed.
             let is_gone = |uid: Ulid| self.people.as_ref().is_some_and(|people| !people.contains(&uid));
             visit.similar_to = visit.similar_to.filter(|uid| !is_gone(*uid));
-            if !self.retention.crops
-                && let Some(looks) = &mut visit.looks
+            if self.retention.unknown.is_zero() {
+                visit.looks = None;
+            } else if let Some(looks) = &mut visit.looks
+                && !self.retention.crops
             {
                 looks.crop = None;
             }
         }
         visits.retain(|visit| {
             let is_gone = |uid: Ulid| self.people.as_ref().is_some_and(|people| !people.contains(&uid));
-            !visit.person.is_some_and(is_gone)
+            !self.retention.sightings.is_zero() && !visit.person.is_some_and(is_gone)
         });
         if visits.is_empty() {
             return;

@@ -22,9 +22,9 @@ const JPEG_QUALITY: u8 = 85;
 /// How long visits are remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Visits, after their end.
+    /// Visits, after their end; zero: none is remembered.
     pub sightings: Duration,
-    /// What unknown visitors looked like, after the visit's end.
+    /// What unknown visitors looked like, after the visit's end; zero: it is not kept.
     pub unknown: Duration,
     /// Whether pictures of unknown visitors are kept at all, as long as their looks.
     pub crops: bool,
