@@ -78,14 +78,21 @@ pub struct Meter {
 #[derive(Debug, Default)]
 pub struct Stage {
     count: AtomicU64,
+    runs: AtomicU64,
     spent_us: AtomicU64,
 }
 
 impl Stage {
     fn add(&self, count: usize, spent: Duration) {
         self.count.fetch_add(count as u64, Ordering::Relaxed);
+        self.runs.fetch_add(1, Ordering::Relaxed);
         self.spent_us
             .fetch_add(u64::try_from(spent.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// In how many runs, since the start: crops that wait together are one run.
+    pub fn runs(&self) -> u64 {
+        self.runs.load(Ordering::Relaxed)
     }
 
     /// How many there were and how long they took, since the start.
