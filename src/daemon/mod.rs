@@ -148,6 +148,7 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         engine: &engine,
         outbox: &publishing.outbox,
         sayings: &publishing.sayings,
+        memory: memory.as_ref(),
         over: &|| {
             let news = news_sender.clone();
             Box::new(move || tell(&news, News::CameraOver))

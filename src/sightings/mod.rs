@@ -8,6 +8,7 @@
 //! - `group`: which visits of unknown people are visits of one
 //! - `naming`: giving an unknown visitor a name
 //! - `memory`: the daemon's thread that owns the database
+//! - `recorder`: what one camera tells it
 
 mod error;
 mod group;
@@ -15,6 +16,7 @@ mod memory;
 mod naming;
 mod query;
 mod record;
+mod recorder;
 mod schema;
 mod store;
 
@@ -26,6 +28,7 @@ pub use memory::{Kept, Memory, ToSightings};
 pub use naming::{Newcomer, name_last_unknown, name_stranger};
 pub use query::{Query, Whose};
 pub use record::{Stranger, StrangerNow, StrangerShot, Visit, VisitNow, short_id};
+pub use recorder::Recorder;
 use rusqlite::Connection;
 pub use schema::FILE_NAME;
 pub use store::{Forgotten, Retention};

@@ -172,7 +172,7 @@ fn wanted(track: &mut Track, frame: &Frame, rules: &VisitRules) -> Option<Wanted
     if !track.shots.take(&quality, rules.min_shots, now) {
         return None;
     }
-    let mut taken = ShotTaken::new(&track.face, quality.score(), frame.captured_at, frame_size);
+    let mut taken = ShotTaken::new(&track.face, quality, frame.captured_at, frame_size);
     if rules.pictures {
         taken.picture = Some(picture::with_margin(&frame.pixels, &track.face.box_in_frame));
     }
