@@ -279,7 +279,7 @@ fn visits_are_forgotten_as_asked() {
             .ok(&[
                 "unknown",
                 "forget",
-                &house.json(&["unknown", "--json"])[0]["id"].as_str().unwrap()
+                house.json(&["unknown", "--json"])[0]["id"].as_str().unwrap()
             ])
             .out,
         "1 visit forgotten\n"

@@ -44,6 +44,10 @@ pub struct WantedShot {
 
 /// What comes out.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "handed over and taken apart at once; none is kept"
+)]
 pub enum Happening<'a> {
     /// A shot is to be embedded; the answer goes to [`Visits::embedded`].
     Wanted(WantedShot),
