@@ -39,7 +39,7 @@ impl Recorder {
             ended,
             confidence: verdict.confidence,
             shots: verdict.shots,
-            zones: Vec::new(),
+            zones: zones(track),
             event,
             looks: verdict.person.is_none().then(|| self.looks(track)),
         });
@@ -59,4 +59,15 @@ impl Recorder {
             crop: picture.map(Arc::new),
         }
     }
+}
+
+/// The zones of all kept shots, in the order in which they were entered.
+fn zones(track: &Track) -> Vec<Arc<str>> {
+    let mut zones: Vec<Arc<str>> = Vec::new();
+    for zone in track.shots.kept().flat_map(|(taken, _)| &taken.zones) {
+        if !zones.contains(zone) {
+            zones.push(Arc::clone(zone));
+        }
+    }
+    zones
 }
