@@ -194,12 +194,21 @@ const IDENTIFY: &[Key] = &[
     ),
 ];
 
-const VERDICT: &[Key] = &[key(
-    "min_shots",
-    Kind::Whole(1, 8),
-    "`3`",
-    "Good shots of a face before the vote. Less is quicker and errs more.",
-)];
+const VERDICT: &[Key] = &[
+    key(
+        "min_shots",
+        Kind::Whole(1, 8),
+        "`3`",
+        "Good shots of a face before the vote. Less is quicker and errs more.",
+    ),
+    key(
+        "decide_within_ms",
+        Kind::Whole(500, 60_000),
+        "`2000`",
+        "So long after the first good shot the vote is held with the shots that there are, in time for the message to be \
+         out by then; a name then still needs two shots that agree.",
+    ),
+];
 
 const PRESENCE: &[Key] = &[key(
     "hold_s",
@@ -270,6 +279,25 @@ const CAMERA: &[Key] = &[
         Kind::Number(0.1, 60.0),
         "`10`; `2` for snapshots",
         "So many frames a second are looked at, at most.",
+    ),
+    key(
+        "min_shots",
+        Kind::Whole(1, 8),
+        "`verdict.min_shots`",
+        "Good shots of a face before the vote, for this camera.",
+    ),
+    key(
+        "threshold_cosine",
+        Kind::Number(0.01, 1.0),
+        "the model's",
+        "From which cosine similarity to an enrolled photo on a face is that person's, for this camera. Higher names \
+         fewer strangers and misses more friends. A person's own threshold wins.",
+    ),
+    key(
+        "threshold_probability",
+        Kind::Number(0.01, 1.0),
+        "the head's",
+        "As `threshold_cosine`, where a trained head names faces: its least probability.",
     ),
     key(
         "loop",

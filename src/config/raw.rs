@@ -56,6 +56,7 @@ pub(super) struct Identify {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Verdict {
     pub(super) min_shots: Option<usize>,
+    pub(super) decide_within_ms: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -87,6 +88,9 @@ pub(super) struct Camera {
     pub(super) password_file: Option<PathBuf>,
     pub(super) min_face_px: Option<u32>,
     pub(super) frames_per_second: Option<f64>,
+    pub(super) min_shots: Option<usize>,
+    pub(super) threshold_cosine: Option<f32>,
+    pub(super) threshold_probability: Option<f64>,
     #[serde(rename = "loop")]
     pub(super) looped: Option<bool>,
     pub(super) decode: Option<Decode>,

@@ -88,8 +88,10 @@ impl Cameras {
                 min_face_px: camera.settings.min_face_px,
                 gate: Gate::new(Arc::clone(&view), camera.settings.view.motion),
                 rules: VisitRules {
+                    min_shots: camera.settings.min_shots.unwrap_or(wiring.settings.min_shots),
+                    decide_within: wiring.settings.decide_within,
+                    strictness: camera.settings.strictness,
                     view,
-                    min_shots: wiring.settings.min_shots,
                     single_pictures: camera.settings.address.single_pictures(),
                     pictures: wiring.settings.publish_faces || wiring.settings.retention.crops,
                     alignment: wiring.facts.alignment,

@@ -9,6 +9,7 @@ use crate::detect::{Face, FaceBox};
 use crate::embed::{Embedded, Embedding};
 use crate::event::BoxFraction;
 use crate::frame::CapturedAt;
+use crate::identify::Identification;
 use crate::quality::Quality;
 use crate::verdict::{Shot, Verdict};
 
@@ -124,6 +125,7 @@ pub struct Shots {
     kept: Vec<Kept>,
     waited_for: usize,
     last_taken: Option<Instant>,
+    first_kept: Option<Instant>,
     /// Whether there was a preliminary word.
     pub preliminary: bool,
     /// The last vote's verdict.
@@ -198,18 +200,26 @@ impl Shots {
                 self.kept.remove(worst);
             }
         }
+        self.first_kept.get_or_insert(taken.captured_at.monotonic);
         self.kept.push(Kept { taken, embedded });
     }
 
     /// The kept shots, each with its answer by `identify`.
-    pub fn identified(&self, identify: impl Fn(&Embedded) -> crate::identify::Answer) -> Vec<Shot> {
-        self.kept
-            .iter()
-            .map(|kept| Shot {
+    pub fn identified(&self, identify: impl Fn(&Embedded) -> Identification) -> Vec<Shot> {
+        let shot = |kept: &Kept| {
+            let said = identify(&kept.embedded);
+            Shot {
                 quality: kept.taken.score,
-                answer: identify(&kept.embedded),
-            })
-            .collect()
+                answer: said.answer,
+                similarity: said.ranked.first().map_or(0.0, |best| best.similarity),
+            }
+        };
+        self.kept.iter().map(shot).collect()
+    }
+
+    /// When the first shot was captured that could be embedded.
+    pub fn first_kept(&self) -> Option<Instant> {
+        self.first_kept
     }
 
     /// The kept shots with their vectors, in the order in which they came.
