@@ -107,6 +107,12 @@ pub(super) const TOP: &[Key] = &[
         "The `ON` and `OFF` of each person.",
     ),
     key("publish", Kind::Table(PUBLISH), "", "What leaves the box."),
+    key(
+        "retain",
+        Kind::Table(RETAIN),
+        "",
+        "What is remembered, and for how long.",
+    ),
     key("camera", Kind::Tables(CAMERA), "", "One table for each camera."),
 ];
 
@@ -217,6 +223,28 @@ const PUBLISH: &[Key] = &[key(
     "`false`",
     "Publish a picture of the best shot of each verdict. Whoever may read the topic sees faces.",
 )];
+
+const RETAIN: &[Key] = &[
+    key(
+        "sightings_days",
+        Kind::Whole(0, 3_650),
+        "`30`",
+        "Visits are remembered for so many days after their end; with `0` none is.",
+    ),
+    key(
+        "unknown_hours",
+        Kind::Whole(0, 8_760),
+        "`48`",
+        "What recognises an unknown visitor is kept for so many hours after the visit, so that a name can be given; with \
+         `0` it is not.",
+    ),
+    key(
+        "crops",
+        Kind::Switch,
+        "`false`",
+        "Keep a picture of each unknown visitor's face for those hours, too.",
+    ),
+];
 
 const CAMERA: &[Key] = &[
     key(

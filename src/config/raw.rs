@@ -19,6 +19,7 @@ pub(super) struct Raw {
     pub(super) verdict: Verdict,
     pub(super) presence: Presence,
     pub(super) publish: Publish,
+    pub(super) retain: Retain,
     pub(super) camera: Vec<Camera>,
 }
 
@@ -68,6 +69,14 @@ pub(super) struct Presence {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Publish {
     pub(super) faces: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Retain {
+    pub(super) sightings_days: Option<u64>,
+    pub(super) unknown_hours: Option<u64>,
+    pub(super) crops: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

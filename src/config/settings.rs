@@ -15,6 +15,7 @@ use crate::camera::{Address, Decode, Polygon, SandboxWish, ViewSettings, Zone};
 use crate::frame::CameraId;
 use crate::identify::{IdentifyBy, Strictness};
 use crate::runtime::RuntimeSettings;
+use crate::sightings::Retention;
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -39,6 +40,8 @@ pub struct Settings {
     pub announce_again: Duration,
     /// Whether pictures of faces are published.
     pub publish_faces: bool,
+    /// What is remembered of visits.
+    pub retention: Retention,
     /// At least one; their ids differ.
     pub cameras: Vec<CameraSettings>,
 }
@@ -117,8 +120,19 @@ pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Opt
         presence_hold: Duration::from_secs(raw.presence.hold_s.unwrap_or(60)),
         announce_again: Duration::from_secs(raw.announce_again_s.unwrap_or(30)),
         publish_faces: raw.publish.faces.unwrap_or(false),
+        retention: retention(&raw.retain),
         cameras,
     })
+}
+
+fn retention(raw: &raw::Retain) -> Retention {
+    let default = Retention::default();
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    Retention {
+        sightings: raw.sightings_days.map_or(default.sightings, |days| hours(days * 24)),
+        unknown: raw.unknown_hours.map_or(default.unknown, hours),
+        crops: raw.crops.unwrap_or(default.crops),
+    }
 }
 
 fn mqtt(raw: raw::Mqtt, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<MqttSettings> {

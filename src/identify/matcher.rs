@@ -11,9 +11,9 @@ use crate::model::{Calibration, Thresholds};
 /// about the order of a sum.
 const LANES: usize = 16;
 
-/// A face rules a person out when it is nearer, by so much cosine similarity, to one of their negative examples than to
-/// all of their own faces; `docs/design/confidence.md` has the measurement.
-const NEGATIVE_MARGIN_COSINE: f32 = 0.0;
+/// A person is ruled out unless one of their faces is nearer, by so much cosine similarity, than all of their negative
+/// examples; `docs/design/confidence.md` has the measurement.
+const LEAD_OVER_NEGATIVES_COSINE: f32 = 0.05;
 
 /// The gallery's vectors of one space, in one block of memory. A person's score is the best of their faces.
 #[derive(Debug, Clone)]
@@ -93,7 +93,7 @@ impl GalleryMatcher {
             };
             let similarity = nearest(enrolled.faces);
             let negative = (enrolled.negatives > 0).then(|| nearest(enrolled.negatives));
-            let ruled_out_by = negative.filter(|negative| *negative > similarity + NEGATIVE_MARGIN_COSINE);
+            let ruled_out_by = negative.filter(|negative| similarity < *negative + LEAD_OVER_NEGATIVES_COSINE);
             let list = match ruled_out_by {
                 None => &mut ranked.possible,
                 Some(_) => &mut ranked.ruled_out,
@@ -402,7 +402,7 @@ mod tests {
         let mut possible: Vec<(f32, &Person)> = everybody
             .iter()
             .filter(|one| {
-                one.negatives.is_empty() || nearest(&one.negatives) <= nearest(&one.faces) + NEGATIVE_MARGIN_COSINE
+                one.negatives.is_empty() || nearest(&one.faces) >= nearest(&one.negatives) + LEAD_OVER_NEGATIVES_COSINE
             })
             .map(|one| (nearest(&one.faces), &one.person))
             .collect();
@@ -450,7 +450,7 @@ mod tests {
                 .map(|face| face.cosine(&probe))
                 .collect();
             prop_assume!(distances.iter().all(|a| {
-                distances.iter().all(|b| a == b || ((a - b).abs() > 1e-5 && ((a - b).abs() - THRESHOLDS.margin_cosine).abs() > 1e-5))
+                distances.iter().all(|b| a == b || ((a - b).abs() > 1e-5 && ((a - b).abs() - 0.05).abs() > 1e-5))
             }));
             let expected = plainly(&everybody, &probe);
             let said = matcher(everybody).identify(&probe);

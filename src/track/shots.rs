@@ -44,6 +44,10 @@ const TRUSTED_SCORE: f32 = 0.25;
 pub struct ShotTaken {
     /// When.
     pub captured_at: CapturedAt,
+    /// Where it was, in pixels of the frame.
+    pub face: Face,
+    /// How good it is, part by part.
+    pub quality: Quality,
     /// How good it is, 0 to 1.
     pub score: f32,
     /// Where it was.
@@ -58,10 +62,12 @@ pub struct ShotTaken {
 
 impl ShotTaken {
     /// Describes `face` in a frame of `width` times `height` pixels.
-    pub fn new(face: &Face, score: f32, captured_at: CapturedAt, (width, height): (u32, u32)) -> Self {
+    pub fn new(face: &Face, quality: Quality, captured_at: CapturedAt, (width, height): (u32, u32)) -> Self {
         Self {
             captured_at,
-            score,
+            face: *face,
+            quality,
+            score: quality.score(),
             box_frame_fraction: fraction(&face.box_in_frame, width, height),
             #[expect(
                 clippy::cast_possible_truncation,

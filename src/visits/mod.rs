@@ -76,6 +76,10 @@ pub struct EmbeddedShot {
 
 /// What comes out.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "handed over and taken apart at once; none is kept"
+)]
 pub enum Happening<'a> {
     /// A shot is to be embedded; the answer goes to [`Visits::embedded`].
     Wanted(WantedShot),
@@ -361,7 +365,7 @@ fn wanted(track: &mut Track, frame: &Frame, rules: &VisitRules) -> Option<Wanted
     if !track.shots.take(&quality, rules.min_shots, now) {
         return None;
     }
-    let mut taken = ShotTaken::new(&track.face, quality.score(), frame.captured_at, frame_size);
+    let mut taken = ShotTaken::new(&track.face, quality, frame.captured_at, frame_size);
     taken.zones = rules.view.zones(&track.face.box_in_frame, frame_size);
     if rules.pictures {
         taken.picture = Some(picture::with_margin(&frame.pixels, &track.face.box_in_frame));
