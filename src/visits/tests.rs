@@ -314,8 +314,16 @@ fn the_deadline_needs_no_further_shot() {
 fn a_minute_before_the_camera_costs_few_embeddings() {
     let mut play = Play::new();
     play.show(60_000, 100, &[("alice", 50.0)]);
-    let kept = play.visits.tracks().next().map_or(0, |track| track.shots.kept().count());
+    let kept = play
+        .visits
+        .tracks()
+        .next()
+        .map_or(0, |track| track.shots.kept().count());
     // Five good ones, then one each two seconds, to see whether it is still her.
-    assert!((5..=8).contains(&kept) && play.embedded <= 36, "{kept} kept of {}", play.embedded);
+    assert!(
+        (5..=8).contains(&kept) && play.embedded <= 36,
+        "{kept} kept of {}",
+        play.embedded
+    );
     assert_eq!(play.story(), ["voted 1 alice"]);
 }
