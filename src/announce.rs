@@ -18,6 +18,7 @@ use crate::gallery::Person;
 use crate::publish::{Saying, ToOutbox};
 use crate::track::{ShotTaken, Track};
 use crate::verdict::{Judgement, Verdict};
+use crate::visits::Tally;
 
 /// A person in view is reported as seen so often.
 const SEEN_EVERY: Duration = Duration::from_secs(1);
@@ -32,6 +33,7 @@ pub struct Announcer {
     again: Duration,
     outbox: SyncSender<ToOutbox>,
     say: tokio_mpsc::Sender<Saying>,
+    tally: Arc<Tally>,
     /// When each person was announced last, and on which track.
     announced: RefCell<HashMap<Ulid, (Instant, Ulid)>>,
     /// The last event about each track.
@@ -51,6 +53,7 @@ impl Announcer {
         again: Duration,
         outbox: SyncSender<ToOutbox>,
         say: tokio_mpsc::Sender<Saying>,
+        tally: Arc<Tally>,
     ) -> Self {
         Self {
             node,
@@ -59,6 +62,7 @@ impl Announcer {
             again,
             outbox,
             say,
+            tally,
             announced: RefCell::default(),
             events: RefCell::default(),
             in_view: RefCell::default(),
@@ -167,6 +171,7 @@ impl Announcer {
     }
 
     fn send(&self, event: Event) {
+        self.tally.event(&event.kind);
         tracing::info!(
             track = ulid_text(event.track),
             person = event.person.as_ref().map(|person| person.id.as_str()),

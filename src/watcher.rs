@@ -18,7 +18,7 @@ use crate::frame::{CameraId, Frame};
 use crate::identify::Identifier;
 use crate::publish::Saying;
 use crate::track::ShotTaken;
-use crate::visits::{Happening, Tell, VisitRules, Visits, WantedShot};
+use crate::visits::{Happening, Tally, Tell, VisitRules, Visits, WantedShot};
 
 /// A frame that is older than this when it is its turn is thrown away.
 const MAX_AGE: Duration = Duration::from_secs(2);
@@ -61,6 +61,8 @@ pub struct Watcher {
     pub engine: SyncSender<Request>,
     /// Makes events of verdicts.
     pub announcer: Announcer,
+    /// Takes the counts.
+    pub tally: Arc<Tally>,
 }
 
 /// The inbox of a worker that is to be started.
@@ -109,6 +111,7 @@ impl Watcher {
                     identifier: self.identifier,
                     engine: self.engine,
                     announcer: self.announcer,
+                    tally: self.tally,
                     inbox: inbox.sender,
                     searching: false,
                     waited_for: 0,
@@ -130,6 +133,7 @@ struct Watch {
     identifier: SharedIdentifier,
     engine: SyncSender<Request>,
     announcer: Announcer,
+    tally: Arc<Tally>,
     inbox: SyncSender<Heard>,
     visits: Visits,
     /// Whether a frame of ours is at the engine.
@@ -212,12 +216,17 @@ impl Watch {
     /// Lets `step` move the visits on, and passes on what comes out of them.
     fn drive(&mut self, step: impl FnOnce(&mut Visits, &dyn Identifier, &mut Tell<'_>)) {
         let identifier = Arc::clone(&self.identifier.read().unwrap_or_else(PoisonError::into_inner));
-        let (announcer, engine, inbox, waited_for) = (&self.announcer, &self.engine, &self.inbox, &mut self.waited_for);
+        let (announcer, engine, inbox) = (&self.announcer, &self.engine, &self.inbox);
+        let (tally, waited_for) = (&self.tally, &mut self.waited_for);
         step(&mut self.visits, &*identifier, &mut |happening| match happening {
             Happening::Wanted(shot) => *waited_for += usize::from(embed(engine, inbox, shot)),
             Happening::Judged { track, judgement, was } => announcer.judged(track, judgement, was, Instant::now()),
-            Happening::Ended(track) => announcer.ended(track),
+            Happening::Ended(track) => {
+                announcer.ended(track);
+                tally.track_ended();
+            }
         });
+        self.tally.set_tracks(self.visits.tracks().count());
     }
 }
 

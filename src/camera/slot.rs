@@ -1,7 +1,7 @@
 //! The latest frame of a camera. A reader that is faster than its worker replaces the frame: what is old is dropped
 //! and counted, never queued.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ pub struct Slot {
     taken: Condvar,
     put: AtomicU64,
     dropped: AtomicU64,
+    delivers: AtomicBool,
 }
 
 impl Slot {
@@ -47,6 +48,16 @@ impl Slot {
     /// How many frames were put, and how many of them were dropped, since the start.
     pub fn counts(&self) -> (u64, u64) {
         (self.put.load(Ordering::Relaxed), self.dropped.load(Ordering::Relaxed))
+    }
+
+    /// Notes whether the camera delivers.
+    pub fn set_delivers(&self, delivers: bool) {
+        self.delivers.store(delivers, Ordering::Relaxed);
+    }
+
+    /// Whether the camera delivers.
+    pub fn delivers(&self) -> bool {
+        self.delivers.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Frame>> {

@@ -18,6 +18,7 @@ pub(super) struct Raw {
     pub(super) verdict: Verdict,
     pub(super) presence: Presence,
     pub(super) publish: Publish,
+    pub(super) http: Http,
     pub(super) camera: Vec<Camera>,
 }
 
@@ -66,6 +67,12 @@ pub(super) struct Presence {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Publish {
     pub(super) faces: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Http {
+    pub(super) listen: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::env;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub struct Settings {
     pub announce_again: Duration,
     /// Whether pictures of faces are published.
     pub publish_faces: bool,
+    /// Where figures and health can be read, if anywhere.
+    pub http: Option<SocketAddr>,
     /// At least one; their ids differ.
     pub cameras: Vec<CameraSettings>,
 }
@@ -81,6 +84,7 @@ pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Opt
     let node = raw.node.filter(|node| is_id(node, "node", mistakes));
     let mqtt = mqtt(raw.mqtt, folder, mistakes);
     let cameras = cameras(raw.camera, folder, mistakes);
+    let http = listen(raw.http.listen.as_deref(), mistakes);
     let runtime = raw.runtime;
     Some(Settings {
         node,
@@ -100,6 +104,7 @@ pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Opt
         presence_hold: Duration::from_secs(raw.presence.hold_s.unwrap_or(60)),
         announce_again: Duration::from_secs(raw.announce_again_s.unwrap_or(30)),
         publish_faces: raw.publish.faces.unwrap_or(false),
+        http,
         cameras,
     })
 }
@@ -167,6 +172,23 @@ fn mqtt(raw: raw::Mqtt, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Mq
         client_id: raw.client_id,
         keep_alive_s: raw.keep_alive_s.unwrap_or(15),
     })
+}
+
+/// Where HTTP is served, `None` for nowhere.
+fn listen(text: Option<&str>, mistakes: &mut Vec<Mistake>) -> Option<SocketAddr> {
+    match text.unwrap_or("127.0.0.1:9464") {
+        "off" => None,
+        text => text
+            .parse()
+            .map_err(|_| {
+                let valid = "write an address and a port, such as \"127.0.0.1:9464\" or \"[::1]:9464\", or \"off\"";
+                mistakes.push(Mistake::new(
+                    "http.listen",
+                    format!("{text:?} is no address to listen on; {valid}"),
+                ));
+            })
+            .ok(),
+    }
 }
 
 /// Host, port, and whether TLS is spoken.

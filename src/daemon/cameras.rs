@@ -7,13 +7,14 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use crate::announce::Announcer;
-use crate::camera::{self, CameraError, CameraSource, Opener, Reader, Slot};
+use crate::camera::{self, CameraError, CameraSource, CameraState, Opener, Reader, Slot};
 use crate::config::{CameraSettings, Settings};
 use crate::engine::{EngineFacts, Request};
 use crate::frame::CameraId;
+use crate::metrics::CameraInstruments;
 use crate::publish::{Saying, ToOutbox};
 use crate::stop::Stop;
-use crate::visits::VisitRules;
+use crate::visits::{Tally, VisitRules};
 use crate::watcher::{Heard, Inbox, SharedIdentifier, Watcher, tell};
 
 /// What the workers are connected to.
@@ -34,6 +35,7 @@ pub(super) struct Wiring<'a> {
 struct Camera {
     settings: CameraSettings,
     slot: Arc<Slot>,
+    tally: Arc<Tally>,
     /// Taken by the worker.
     inbox: Option<Inbox>,
     worker: SyncSender<Heard>,
@@ -55,6 +57,7 @@ impl Cameras {
             let mut camera = Camera {
                 settings: settings.clone(),
                 slot: Arc::default(),
+                tally: Arc::default(),
                 worker: inbox.sender(),
                 inbox: Some(inbox),
                 threads: Vec::new(),
@@ -97,7 +100,9 @@ impl Cameras {
                     wiring.settings.announce_again,
                     wiring.outbox.clone(),
                     wiring.sayings.clone(),
+                    Arc::clone(&camera.tally),
                 ),
+                tally: Arc::clone(&camera.tally),
             };
             camera.threads.push(watcher.start(inbox, (wiring.over)())?);
         }
@@ -108,6 +113,16 @@ impl Cameras {
     pub(super) fn slots(&self) -> Vec<(CameraId, Arc<Slot>)> {
         let slot = |camera: &Camera| (camera.settings.id.clone(), Arc::clone(&camera.slot));
         self.cameras.iter().map(slot).collect()
+    }
+
+    /// What is counted of each.
+    pub(super) fn instruments(&self) -> Vec<CameraInstruments> {
+        let instruments = |camera: &Camera| CameraInstruments {
+            id: camera.settings.id.clone(),
+            slot: Arc::clone(&camera.slot),
+            tally: Arc::clone(&camera.tally),
+        };
+        self.cameras.iter().map(instruments).collect()
     }
 
     /// Ends the workers, which say what there is to be said, and waits for all threads.
@@ -140,9 +155,13 @@ impl Camera {
             stop: stop.clone(),
         };
         let (frame_ready, changed) = (self.worker.clone(), self.worker.clone());
+        let slot = Arc::clone(&self.slot);
         let thread = reader.start(
             move || tell(&frame_ready, Heard::FrameReady),
-            move |state| tell(&changed, Heard::Camera(state)),
+            move |state| {
+                slot.set_delivers(state == CameraState::Online);
+                tell(&changed, Heard::Camera(state));
+            },
         )?;
         self.threads.push(thread);
         Ok(())

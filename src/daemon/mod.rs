@@ -9,8 +9,9 @@ mod gallery_watch;
 mod node;
 
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,10 +26,14 @@ pub use cameras::check_camera;
 use crate::config::Settings;
 use crate::engine::{self, EngineFacts, Meter};
 use crate::gallery::Gallery;
+use crate::http;
 use crate::identify::IdentifierSource;
+use crate::metrics::Instruments;
 use crate::model::{EmbedderModel, Kind, ModelFile};
 use crate::networks::{self, DETECTOR};
-use crate::publish::{self, Depth, Desk, Farewell, Info, ModelInfo, Outbox, Saying, StatsSource, ToOutbox, Topics};
+use crate::publish::{
+    self, Depth, Desk, Farewell, Info, LinkMeter, ModelInfo, Outbox, Saying, StatsSource, ToOutbox, Topics,
+};
 use crate::state_dir;
 use crate::stop::Stop;
 use crate::watcher::SharedIdentifier;
@@ -95,6 +100,18 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     let options = publish::options(&settings.mqtt, &node, &topics)?;
     let outbox = Outbox::open(state)?;
     let publishing = Publishing::start(&runtime, outbox, options, topics, settings, &cameras, &meter)?;
+    let instruments = Arc::new(Instruments {
+        started,
+        cameras: cameras.instruments(),
+        engine: Arc::clone(&meter),
+        outbox: publishing.depth.clone(),
+        broker: Arc::clone(&publishing.link),
+        people: AtomicU64::new(0),
+        open: OnceLock::new(),
+    });
+    if let Some(address) = settings.http {
+        http::start(runtime.handle(), address, Arc::clone(&instruments));
+    }
     tracing::info!(%node, broker = %format!("{}:{}", settings.mqtt.host, settings.mqtt.port), "started");
 
     let facts = match wait_for_networks(&news) {
@@ -119,9 +136,10 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     // In this order: once `info` is there, the node is `online`.
     let everybody: Vec<_> = people.into_iter().map(|summary| summary.person).collect();
     let enrolled = everybody.len();
+    instruments.set_people(enrolled);
     publishing.say(Saying::Enrolled(everybody));
     publishing.say(Saying::Info(Box::new(Info {
-        provider: facts.provider.clone(),
+        provider: facts.provider.to_string(),
         models: networks.files,
         cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
         people: enrolled,
@@ -132,6 +150,7 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         source,
         Arc::clone(&identifier),
         publishing.sayings.clone(),
+        Arc::clone(&instruments),
         stop.clone(),
     )?;
     cameras.watch(&cameras::Wiring {
@@ -149,6 +168,7 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         },
     })?;
     drop(engine);
+    instruments.set_open(facts.provider.provider, &networks.model);
 
     let ended = wait(&news, settings.cameras.len());
     match ended {
@@ -243,6 +263,7 @@ struct Publishing {
     farewell: watch::Sender<Farewell>,
     desk: tokio::task::JoinHandle<u64>,
     depth: Depth,
+    link: Arc<LinkMeter>,
 }
 
 impl Publishing {
@@ -261,7 +282,8 @@ impl Publishing {
         let (farewell, until) = watch::channel(Farewell::Stay);
         let depth = outbox.depth();
         let (outbox, outbox_thread) = outbox.start(answers)?;
-        runtime.spawn(publish::link(options, link_events));
+        let meter_of_link = Arc::new(LinkMeter::default());
+        runtime.spawn(publish::link(options, link_events, Arc::clone(&meter_of_link)));
         let desk = Desk {
             topics,
             sayings: to_desk,
@@ -280,6 +302,7 @@ impl Publishing {
             farewell,
             desk: runtime.spawn(desk.run()),
             depth,
+            link: meter_of_link,
         })
     }
 

@@ -1,6 +1,8 @@
 //! The connection to the broker. Each one gets a client of its own: the client library keeps a queue over a
 //! reconnection, and what waits there could come late, or vanish. What must not vanish is in the outbox.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rumqttc::mqttbytes::v5::{ConnectReturnCode, LastWill};
@@ -27,6 +29,30 @@ pub enum LinkEvent {
     Up(AsyncClient),
     /// It is down.
     Down,
+}
+
+/// What is counted of the connection; read at any time by others.
+#[derive(Debug, Default)]
+pub struct LinkMeter {
+    connected: AtomicBool,
+    connections: AtomicU64,
+}
+
+impl LinkMeter {
+    /// Whether there is a connection.
+    pub fn connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// How many connections there have been since the start.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    fn changed(&self, connected: bool) {
+        self.connected.store(connected, Ordering::Relaxed);
+        self.connections.fetch_add(u64::from(connected), Ordering::Relaxed);
+    }
 }
 
 /// The client's options, with the will that says `offline`.
@@ -71,7 +97,7 @@ pub fn options(settings: &MqttSettings, node: &str, topics: &Topics) -> anyhow::
 
 /// Connects again and again, until the client is told to disconnect. Runs as a task of its own, since the client
 /// makes progress only while it is polled.
-pub async fn link(options: MqttOptions, events: mpsc::Sender<LinkEvent>) {
+pub async fn link(options: MqttOptions, events: mpsc::Sender<LinkEvent>, meter: Arc<LinkMeter>) {
     let mut pause = FIRST_PAUSE;
     loop {
         let (client, mut eventloop) = AsyncClient::builder(options.clone()).capacity(ROOM).build();
@@ -79,10 +105,12 @@ pub async fn link(options: MqttOptions, events: mpsc::Sender<LinkEvent>) {
             Ok(()) => {
                 tracing::info!("connected to the broker");
                 pause = FIRST_PAUSE;
+                meter.changed(true);
                 if events.send(LinkEvent::Up(client)).await.is_err() {
                     return;
                 }
                 let ended = serve(&mut eventloop).await;
+                meter.changed(false);
                 if events.send(LinkEvent::Down).await.is_err() {
                     return;
                 }

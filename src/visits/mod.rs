@@ -3,9 +3,11 @@
 //! drives it in real time ([`crate::watcher`]), `kith evaluate` and `kith explain` as fast as they can.
 
 mod picture;
+mod tally;
 
 use std::time::Instant;
 
+pub use tally::Tally;
 use ulid::Ulid;
 
 use crate::align::Alignment;
