@@ -2,9 +2,10 @@
 //! and counted, never queued.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::Meter;
 use crate::frame::Frame;
 
 /// Room for one frame.
@@ -15,6 +16,7 @@ pub struct Slot {
     put: AtomicU64,
     dropped: AtomicU64,
     delivers: AtomicBool,
+    meter: Arc<Meter>,
 }
 
 impl Slot {
@@ -58,6 +60,11 @@ impl Slot {
     /// Whether the camera delivers.
     pub fn delivers(&self) -> bool {
         self.delivers.load(Ordering::Relaxed)
+    }
+
+    /// What else is counted of this camera.
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.meter
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Frame>> {

@@ -147,6 +147,24 @@ impl Instruments {
             "kith_camera_frames_dropped",
             "Frames that were replaced by a newer one before the networks had time for them",
             &|slot| slot.counts().1,
+        )?;
+        of_cameras(
+            MetricType::Counter,
+            "kith_camera_frames_still",
+            "Frames that were not searched, since nothing moved",
+            &|slot| slot.meter().read().still,
+        )?;
+        of_cameras(
+            MetricType::Counter,
+            "kith_camera_frames_old",
+            "Frames that came too late from the camera and were thrown away",
+            &|slot| slot.meter().read().old,
+        )?;
+        of_cameras(
+            MetricType::Counter,
+            "kith_camera_openings",
+            "Times that the camera was opened, tries that failed included",
+            &|slot| slot.meter().read().opened,
         )
     }
 
