@@ -66,7 +66,7 @@ impl Client {
                 return answer;
             }
             assert!(Instant::now() < deadline, "{what} did not come; last: {answer:#?}");
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::park_timeout(Duration::from_millis(100));
         }
     }
 }
