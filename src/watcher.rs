@@ -15,6 +15,7 @@ use crate::detect::Face;
 use crate::embed::Embedded;
 use crate::engine::Request;
 use crate::frame::{CameraId, Frame};
+use crate::heartbeat::Pulse;
 use crate::identify::Identifier;
 use crate::publish::Saying;
 use crate::track::ShotTaken;
@@ -61,6 +62,8 @@ pub struct Watcher {
     pub engine: SyncSender<Request>,
     /// Makes events of verdicts.
     pub announcer: Announcer,
+    /// The worker's sign of life.
+    pub pulse: Pulse,
 }
 
 /// The inbox of a worker that is to be started.
@@ -109,6 +112,7 @@ impl Watcher {
                     identifier: self.identifier,
                     engine: self.engine,
                     announcer: self.announcer,
+                    pulse: self.pulse,
                     inbox: inbox.sender,
                     searching: false,
                     waited_for: 0,
@@ -130,6 +134,7 @@ struct Watch {
     identifier: SharedIdentifier,
     engine: SyncSender<Request>,
     announcer: Announcer,
+    pulse: Pulse,
     inbox: SyncSender<Heard>,
     visits: Visits,
     /// Whether a frame of ours is at the engine.
@@ -144,6 +149,7 @@ impl Watch {
     fn run(&mut self, inbox: &Receiver<Heard>) {
         self.announcer.in_view(self.visits.tracks());
         loop {
+            self.pulse.beat();
             match inbox.recv_timeout(LOOK) {
                 Ok(Heard::FrameReady) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Heard::Camera(state)) => self.camera(state),
