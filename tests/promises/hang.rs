@@ -84,7 +84,8 @@ fn freeze(worker: &str) -> Result<(), String> {
     if took > SILENCE + END {
         return Err(format!("{worker}: the end took {took:?}"));
     }
-    let (fed, stopped) = (supervisor.last("WATCHDOG=1"), supervisor.last("STOPPING=1"));
+    let last = |word: &str| supervisor.words().iter().rposition(|one| one == word);
+    let (fed, stopped) = (last("WATCHDOG=1"), last("STOPPING=1"));
     if stopped.is_none() || fed > stopped {
         return Err(format!("{worker}: still fed: {:?}", supervisor.words()));
     }

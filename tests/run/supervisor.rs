@@ -1,4 +1,4 @@
-//! Plays systemd: a socket that hears what the daemon says about itself, and when.
+//! Plays systemd: a socket that hears what the daemon says about itself.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -10,8 +10,8 @@ pub(crate) struct Supervisor {
     socket: UnixDatagram,
     path: PathBuf,
     watchdog: Option<Duration>,
-    /// Each word by itself, such as `READY=1`, with the time when it was heard.
-    heard: Vec<(Instant, String)>,
+    /// Each word by itself, such as `READY=1`, in order.
+    heard: Vec<String>,
     _folder: tempfile::TempDir,
 }
 
@@ -45,16 +45,15 @@ impl Supervisor {
             .unwrap();
         let mut words = [0; 4096];
         if let Ok(length) = self.socket.recv(&mut words) {
-            let now = Instant::now();
-            let words = String::from_utf8_lossy(&words[..length]).into_owned();
-            self.heard.extend(words.lines().map(|word| (now, word.to_owned())));
+            let words = String::from_utf8_lossy(&words[..length]);
+            self.heard.extend(words.lines().map(str::to_owned));
         }
     }
 
     /// Waits until `enough` holds of the words that were heard.
     pub(crate) fn wait(&mut self, what: &str, enough: impl Fn(&[String]) -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        while !enough(&self.words()) {
+        while !enough(self.words()) {
             assert!(
                 Instant::now() < deadline,
                 "{what} was not heard; heard: {:?}",
@@ -79,16 +78,11 @@ impl Supervisor {
         }
     }
 
-    pub(crate) fn words(&self) -> Vec<String> {
-        self.heard.iter().map(|(_, word)| word.clone()).collect()
+    pub(crate) fn words(&self) -> &[String] {
+        &self.heard
     }
 
     pub(crate) fn count(&self, word: &str) -> usize {
-        self.heard.iter().filter(|(_, heard)| heard == word).count()
-    }
-
-    /// When `word` was said last.
-    pub(crate) fn last(&self, word: &str) -> Option<Instant> {
-        self.heard.iter().rfind(|(_, heard)| heard == word).map(|(at, _)| *at)
+        self.heard.iter().filter(|heard| *heard == word).count()
     }
 }

@@ -29,9 +29,9 @@ fn the_daemon_is_ready_without_a_broker_and_feeds_the_watchdog_until_it_stops() 
     assert!(daemon.wait().success());
     supervisor.hear_the_rest();
     let words = supervisor.words();
-    let starting = position(&words, "EXTEND_TIMEOUT_USEC=").unwrap();
-    let ready = position(&words, "READY=1").unwrap();
-    let stopping = position(&words, "STOPPING=1").unwrap();
+    let starting = position(words, "EXTEND_TIMEOUT_USEC=").unwrap();
+    let ready = position(words, "READY=1").unwrap();
+    let stopping = position(words, "STOPPING=1").unwrap();
     assert!(starting < ready && ready < stopping, "{words:?}");
     assert_eq!(supervisor.count("READY=1"), 1, "{words:?}");
 }
