@@ -136,3 +136,8 @@ fn a_frozen_desk() {
 fn a_frozen_gallery_watch() {
     check("gallery");
 }
+
+#[test]
+fn a_frozen_memory_of_visits() {
+    check("sightings");
+}

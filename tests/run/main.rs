@@ -21,6 +21,7 @@ mod rtsp;
 mod stopping;
 mod supervisor;
 mod systemd;
+mod visitors;
 
 use std::time::Duration;
 

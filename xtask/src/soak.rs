@@ -74,6 +74,7 @@ const PROMISES: &[Promise] = &[
             ("outbox", 20),
             ("desk", 20),
             ("gallery", 20),
+            ("sightings", 20),
         ],
     },
     Promise {
