@@ -4,7 +4,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
@@ -113,7 +113,16 @@ async fn metrics_page(State(instruments): State<Arc<Instruments>>) -> Response {
 
 async fn health(State(instruments): State<Arc<Instruments>>) -> Response {
     let up = Timestamp::now().duration_since(instruments.started);
-    answer(true, &json!({"healthy": true, "up_s": up.as_secs().max(0)}))
+    let silent = instruments.silent(Instant::now());
+    let workers: Vec<Value> = silent
+        .iter()
+        .map(|one| json!({"worker": one.worker, "silent_s": one.since.as_secs()}))
+        .collect();
+    let healthy = silent.is_empty();
+    answer(
+        healthy,
+        &json!({"healthy": healthy, "up_s": up.as_secs().max(0), "silent": workers}),
+    )
 }
 
 async fn ready(State(instruments): State<Arc<Instruments>>) -> Response {

@@ -7,18 +7,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ulid::Ulid;
-
 use crate::announce::Announcer;
 use crate::camera::{CameraState, Gate, Slot};
 use crate::detect::Face;
-use crate::embed::Embedded;
 use crate::engine::Request;
 use crate::frame::{CameraId, Frame};
+use crate::heartbeat::Pulse;
 use crate::identify::Identifier;
 use crate::publish::Saying;
-use crate::track::ShotTaken;
-use crate::visits::{Happening, Tally, Tell, VisitRules, Visits, WantedShot};
+use crate::visits::{EmbeddedShot, Happening, Tell, VisitRules, Visits, WantedShot};
 
 /// A frame that is older than this when it is its turn is thrown away.
 const MAX_AGE: Duration = Duration::from_secs(2);
@@ -36,8 +33,8 @@ pub enum Heard {
     Camera(CameraState),
     /// A frame came back with its faces; `None` where the network failed.
     Searched(Frame, Option<Vec<Face>>),
-    /// A shot of a track came back; `None` where the network failed.
-    Embedded(Ulid, Box<ShotTaken>, Option<Box<Embedded>>),
+    /// A shot came back.
+    Embedded(Box<EmbeddedShot>),
     /// Say what there is to be said, and end.
     Stop,
 }
@@ -63,8 +60,8 @@ pub struct Watcher {
     pub engine: SyncSender<Request>,
     /// Makes events of verdicts.
     pub announcer: Announcer,
-    /// Takes the counts.
-    pub tally: Arc<Tally>,
+    /// The worker's sign of life.
+    pub pulse: Pulse,
 }
 
 /// The inbox of a worker that is to be started.
@@ -114,7 +111,7 @@ impl Watcher {
                     identifier: self.identifier,
                     engine: self.engine,
                     announcer: self.announcer,
-                    tally: self.tally,
+                    pulse: self.pulse,
                     inbox: inbox.sender,
                     searching: false,
                     waited_for: 0,
@@ -137,7 +134,7 @@ struct Watch {
     identifier: SharedIdentifier,
     engine: SyncSender<Request>,
     announcer: Announcer,
-    tally: Arc<Tally>,
+    pulse: Pulse,
     inbox: SyncSender<Heard>,
     visits: Visits,
     /// Whether a frame of ours is at the engine.
@@ -152,15 +149,15 @@ impl Watch {
     fn run(&mut self, inbox: &Receiver<Heard>) {
         self.announcer.in_view(self.visits.tracks());
         loop {
-            match inbox.recv_timeout(LOOK) {
+            self.pulse.beat();
+            let wait = self.visits.due_in(Instant::now()).map_or(LOOK, |due| due.min(LOOK));
+            match inbox.recv_timeout(wait) {
                 Ok(Heard::FrameReady) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Heard::Camera(state)) => self.camera(state),
                 Ok(Heard::Searched(frame, faces)) => self.searched(&frame, faces.as_deref()),
-                Ok(Heard::Embedded(track, taken, embedded)) => {
+                Ok(Heard::Embedded(shot)) => {
                     self.waited_for = self.waited_for.saturating_sub(1);
-                    self.drive(|visits, identifier, tell| {
-                        visits.embedded(track, *taken, embedded.map(|it| *it), identifier, tell);
-                    });
+                    self.drive(|visits, identifier, tell| visits.embedded(*shot, Instant::now(), identifier, tell));
                 }
                 Ok(Heard::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -227,7 +224,7 @@ impl Watch {
     fn drive(&mut self, step: impl FnOnce(&mut Visits, &dyn Identifier, &mut Tell<'_>)) {
         let identifier = Arc::clone(&self.identifier.read().unwrap_or_else(PoisonError::into_inner));
         let (announcer, engine, inbox) = (&self.announcer, &self.engine, &self.inbox);
-        let (tally, waited_for) = (&self.tally, &mut self.waited_for);
+        let (tally, waited_for) = (self.slot.tally(), &mut self.waited_for);
         step(&mut self.visits, &*identifier, &mut |happening| match happening {
             Happening::Wanted(shot) => *waited_for += usize::from(embed(engine, inbox, shot)),
             Happening::Judged { track, judgement, was } => announcer.judged(track, judgement, was, Instant::now()),
@@ -236,17 +233,18 @@ impl Watch {
                 tally.track_ended();
             }
         });
-        self.tally.set_tracks(self.visits.tracks().count());
+        self.slot.tally().set_tracks(self.visits.tracks().count());
     }
 }
 
 /// Sends a shot to be embedded; returns whether there will be an answer.
 fn embed(engine: &SyncSender<Request>, inbox: &SyncSender<Heard>, shot: WantedShot) -> bool {
-    let (inbox, id, taken) = (inbox.clone(), shot.track, shot.taken);
+    let (inbox, track, taken) = (inbox.clone(), shot.track, shot.taken);
     let request = Request::Embed {
         aligned: shot.aligned,
         answer: Box::new(move |embedded| {
-            tell(&inbox, Heard::Embedded(id, Box::new(taken), embedded.map(Box::new)));
+            let shot = EmbeddedShot { track, taken, embedded };
+            tell(&inbox, Heard::Embedded(Box::new(shot)));
         }),
     };
     engine.send(request).is_ok()

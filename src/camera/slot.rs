@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Meter;
 use crate::frame::Frame;
+use crate::visits::Tally;
 
 /// Room for one frame.
 #[derive(Debug, Default)]
@@ -15,8 +16,9 @@ pub struct Slot {
     taken: Condvar,
     put: AtomicU64,
     dropped: AtomicU64,
-    delivers: AtomicBool,
+    online: AtomicBool,
     meter: Arc<Meter>,
+    tally: Arc<Tally>,
 }
 
 impl Slot {
@@ -52,19 +54,24 @@ impl Slot {
         (self.put.load(Ordering::Relaxed), self.dropped.load(Ordering::Relaxed))
     }
 
-    /// Notes whether the camera delivers.
-    pub fn set_delivers(&self, delivers: bool) {
-        self.delivers.store(delivers, Ordering::Relaxed);
+    /// Whether the camera delivers.
+    pub fn is_online(&self) -> bool {
+        self.online.load(Ordering::Relaxed)
     }
 
-    /// Whether the camera delivers.
-    pub fn delivers(&self) -> bool {
-        self.delivers.load(Ordering::Relaxed)
+    /// The camera delivers, or no longer does.
+    pub fn set_online(&self, online: bool) {
+        self.online.store(online, Ordering::Relaxed);
     }
 
     /// What else is counted of this camera.
     pub fn meter(&self) -> &Arc<Meter> {
         &self.meter
+    }
+
+    /// What is counted of the visits before this camera.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Frame>> {

@@ -7,14 +7,14 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use crate::announce::Announcer;
-use crate::camera::{self, CameraError, CameraSource, CameraState, Gate, Opener, Opening, Reader, Slot, View};
+use crate::camera::{self, CameraError, CameraSource, CameraState, Gate, Opener, Opening, Reader, Roster, Slot, View};
 use crate::config::{CameraSettings, Settings};
 use crate::engine::{EngineFacts, Request};
-use crate::frame::CameraId;
-use crate::metrics::CameraInstruments;
+use crate::heartbeat::Heartbeats;
 use crate::publish::{Saying, ToOutbox};
+use crate::sightings::{Memory, Recorder};
 use crate::stop::Stop;
-use crate::visits::{Tally, VisitRules};
+use crate::visits::VisitRules;
 use crate::watcher::{Heard, Inbox, SharedIdentifier, Watcher, tell};
 
 /// What the workers are connected to.
@@ -28,6 +28,8 @@ pub(super) struct Wiring<'a> {
     pub(super) engine: &'a SyncSender<Request>,
     pub(super) outbox: &'a SyncSender<ToOutbox>,
     pub(super) sayings: &'a mpsc::Sender<Saying>,
+    /// Remembers visits, where that works.
+    pub(super) memory: Option<&'a Memory>,
     /// Makes what a worker calls when its camera came to its end.
     pub(super) over: &'a dyn Fn() -> Box<dyn FnOnce() + Send>,
 }
@@ -35,7 +37,6 @@ pub(super) struct Wiring<'a> {
 struct Camera {
     settings: CameraSettings,
     slot: Arc<Slot>,
-    tally: Arc<Tally>,
     /// Taken by the worker.
     inbox: Option<Inbox>,
     worker: SyncSender<Heard>,
@@ -46,30 +47,31 @@ struct Camera {
 pub(super) struct Cameras {
     cameras: Vec<Camera>,
     stop: Stop,
+    heartbeats: Heartbeats,
 }
 
 impl Cameras {
     /// Starts to read those that are live; what they deliver before there is a worker is dropped but for the latest.
-    pub(super) fn open(all: &[CameraSettings], stop: &Stop) -> std::io::Result<Self> {
+    pub(super) fn open(all: &[CameraSettings], stop: &Stop, heartbeats: &Heartbeats) -> std::io::Result<Self> {
         let mut cameras = Vec::new();
         for settings in all {
             let inbox = Inbox::default();
             let mut camera = Camera {
                 settings: settings.clone(),
                 slot: Arc::default(),
-                tally: Arc::default(),
                 worker: inbox.sender(),
                 inbox: Some(inbox),
                 threads: Vec::new(),
             };
             if !settings.address.ends() {
-                camera.read(stop)?;
+                camera.read(stop, heartbeats)?;
             }
             cameras.push(camera);
         }
         Ok(Self {
             cameras,
             stop: stop.clone(),
+            heartbeats: heartbeats.clone(),
         })
     }
 
@@ -77,7 +79,7 @@ impl Cameras {
     pub(super) fn watch(&mut self, wiring: &Wiring<'_>) -> std::io::Result<()> {
         for camera in &mut self.cameras {
             if camera.settings.address.ends() {
-                camera.read(&self.stop)?;
+                camera.read(&self.stop, &self.heartbeats)?;
             }
             let Some(inbox) = camera.inbox.take() else { continue };
             let id = &camera.settings.id;
@@ -88,14 +90,17 @@ impl Cameras {
                 min_face_px: camera.settings.min_face_px,
                 gate: Gate::new(Arc::clone(&view), camera.settings.view.motion),
                 rules: VisitRules {
+                    min_shots: camera.settings.min_shots.unwrap_or(wiring.settings.min_shots),
+                    decide_within: wiring.settings.decide_within,
+                    strictness: camera.settings.strictness,
                     view,
-                    min_shots: wiring.settings.min_shots,
                     single_pictures: camera.settings.address.single_pictures(),
-                    pictures: wiring.settings.publish_faces,
+                    pictures: wiring.settings.publish_faces || wiring.settings.retention.crops,
                     alignment: wiring.facts.alignment,
                 },
                 identifier: Arc::clone(wiring.identifier),
                 engine: wiring.engine.clone(),
+                pulse: self.heartbeats.pulse(format!("watch-{id}")),
                 announcer: Announcer::new(
                     Arc::clone(wiring.node),
                     id.clone(),
@@ -103,29 +108,26 @@ impl Cameras {
                     wiring.settings.announce_again,
                     wiring.outbox.clone(),
                     wiring.sayings.clone(),
-                    Arc::clone(&camera.tally),
+                    wiring.memory.map(|memory| Recorder {
+                        camera: id.clone(),
+                        space: wiring.facts.embedder.embedding_space.as_str().into(),
+                        memory: memory.clone(),
+                    }),
+                    wiring.settings.publish_faces,
+                    Arc::clone(camera.slot.tally()),
                 ),
-                tally: Arc::clone(&camera.tally),
             };
             camera.threads.push(watcher.start(inbox, (wiring.over)())?);
         }
         Ok(())
     }
 
-    /// The slots, for counting.
-    pub(super) fn slots(&self) -> Vec<(CameraId, Arc<Slot>)> {
+    /// The cameras, for counting.
+    pub(super) fn roster(&self) -> Roster {
         let slot = |camera: &Camera| (camera.settings.id.clone(), Arc::clone(&camera.slot));
-        self.cameras.iter().map(slot).collect()
-    }
-
-    /// What is counted of each.
-    pub(super) fn instruments(&self) -> Vec<CameraInstruments> {
-        let instruments = |camera: &Camera| CameraInstruments {
-            id: camera.settings.id.clone(),
-            slot: Arc::clone(&camera.slot),
-            tally: Arc::clone(&camera.tally),
-        };
-        self.cameras.iter().map(instruments).collect()
+        let roster = Roster::default();
+        roster.set(self.cameras.iter().map(slot).collect());
+        roster
     }
 
     /// Ends the workers, which say what there is to be said, and waits for all threads.
@@ -147,22 +149,24 @@ impl Cameras {
 }
 
 impl Camera {
-    fn read(&mut self, stop: &Stop) -> std::io::Result<()> {
-        let mut opening = Opening::new(&self.settings, Arc::clone(self.slot.meter()), stop);
+    fn read(&mut self, stop: &Stop, heartbeats: &Heartbeats) -> std::io::Result<()> {
+        // Whatever the source waits for, it looks whether it shall stop, and that is its sign of life.
+        let stop = stop.beating(heartbeats.pulse(format!("read-{}", self.settings.id)));
+        let mut opening = Opening::new(&self.settings, Arc::clone(self.slot.meter()), &stop);
         let opener: Opener = Box::new(move || opening.open());
         let reader = Reader {
             camera: self.settings.id.clone(),
             opener,
             slot: Arc::clone(&self.slot),
             every_picture: self.settings.address.single_pictures(),
-            stop: stop.clone(),
+            stop,
         };
         let (frame_ready, changed) = (self.worker.clone(), self.worker.clone());
         let slot = Arc::clone(&self.slot);
         let thread = reader.start(
             move || tell(&frame_ready, Heard::FrameReady),
             move |state| {
-                slot.set_delivers(state == CameraState::Online);
+                slot.set_online(state == CameraState::Online);
                 tell(&changed, Heard::Camera(state));
             },
         )?;

@@ -1,15 +1,17 @@
 //! Wires the parts together, waits, and stops them in order.
 //!
-//! Threads: one reader and one worker for each camera, one engine, one outbox, one that watches the gallery; tokio has
-//! one thread for MQTT and signals. Networks, broker and live cameras are opened at the same time; a file waits for
-//! the networks, so that nothing of it passes unseen.
+//! Threads: one reader and one worker for each camera, one engine, one outbox, one that watches the gallery, one that
+//! remembers visits, one that watches over all of them; tokio has one thread for MQTT and signals. Networks, broker and
+//! live cameras are opened at the same time; a file waits for the networks, so that nothing of it passes unseen.
 
 mod cameras;
 mod gallery_watch;
 mod node;
+mod supervisor;
+mod watchdog;
 
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock, RwLock};
 use std::thread;
@@ -22,18 +24,21 @@ use tokio::sync::{mpsc as tokio_mpsc, watch};
 
 use cameras::Cameras;
 pub use cameras::check_camera;
+use watchdog::{Watch, Watchdog};
 
 use crate::config::Settings;
 use crate::engine::{self, EngineFacts, Meter};
 use crate::gallery::Gallery;
+use crate::heartbeat::Heartbeats;
 use crate::http;
 use crate::identify::IdentifierSource;
 use crate::metrics::Instruments;
 use crate::model::{EmbedderModel, Kind, ModelFile};
 use crate::networks::{self, DETECTOR};
 use crate::publish::{
-    self, Depth, Desk, Farewell, Info, LinkMeter, ModelInfo, Outbox, Saying, StatsSource, ToOutbox, Topics,
+    self, Connection, Depth, Desk, Farewell, Info, ModelInfo, Outbox, Saying, StatsSource, ToOutbox, Topics,
 };
+use crate::sightings::{Memory, Retention, Sightings};
 use crate::state_dir;
 use crate::stop::Stop;
 use crate::watcher::SharedIdentifier;
@@ -72,10 +77,13 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     let started = Timestamp::now();
     leave_when_a_thread_panics();
     state_dir::prepare(state)?;
+    #[cfg(feature = "fault")]
+    crate::fault::listen(state);
     let _alone = node::lock(state)?;
     let node: Arc<str> = node::id(settings.node.as_deref(), state)?.into();
     let (news_sender, news) = sync_channel(64);
     let meter = Arc::new(Meter::default());
+    let heartbeats = Heartbeats::default();
 
     // The slowest first.
     let mut runtime_settings = settings.runtime.clone();
@@ -84,6 +92,7 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     let (engine, engine_thread) = engine::start(
         runtime_settings,
         Arc::clone(&meter),
+        heartbeats.clone(),
         move |facts| tell(&opened, News::Opened(Box::new(facts))),
         move || tell(&died, News::EngineDied),
     )?;
@@ -95,20 +104,30 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         .context("can't start the I/O thread")?;
     runtime.spawn(signals(news_sender.clone()));
     let stop = Stop::default();
-    let mut cameras = Cameras::open(&settings.cameras, &stop)?;
+    let mut cameras = Cameras::open(&settings.cameras, &stop, &heartbeats)?;
     let topics = Topics::new(&settings.mqtt.base_topic, &node);
     let options = publish::options(&settings.mqtt, &node, &topics)?;
     let outbox = Outbox::open(state)?;
-    let publishing = Publishing::start(&runtime, outbox, options, topics, settings, &cameras, &meter)?;
+    let (memory, memory_thread) = remember(state, settings.retention, &heartbeats);
     let instruments = Arc::new(Instruments {
         started,
-        cameras: cameras.instruments(),
+        heartbeats: heartbeats.clone(),
+        silence: settings.watchdog_silence,
+        cameras: cameras.roster(),
         engine: Arc::clone(&meter),
-        outbox: publishing.depth.clone(),
-        broker: Arc::clone(&publishing.link),
-        people: AtomicU64::new(0),
+        outbox: outbox.depth(),
+        connection: Connection::default(),
+        people: AtomicUsize::new(0),
         open: OnceLock::new(),
     });
+    let publishing = Publishing::start(&runtime, outbox, options, topics, settings, &instruments)?;
+    let line = Arc::clone(&instruments);
+    let watchdog = Watchdog::start(Watch {
+        heartbeats: heartbeats.clone(),
+        silence: settings.watchdog_silence,
+        farewell: publishing.farewell.clone(),
+        status: Box::new(move || line.line()),
+    })?;
     if let Some(address) = settings.http {
         http::start(runtime.handle(), address, Arc::clone(&instruments));
     }
@@ -117,9 +136,11 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     let facts = match wait_for_networks(&news) {
         Ok(Some(facts)) => facts,
         other => {
+            supervisor::stopping("stopping");
             stop.set();
             cameras.join();
             publishing.end(&runtime, Instant::now());
+            watchdog.end();
             return other.map(|_| Ended::ByWish);
         }
     };
@@ -134,10 +155,12 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     }
     let networks = networks_in_use(settings, &facts.embedder, &source)?;
     // In this order: once `info` is there, the node is `online`.
-    let everybody: Vec<_> = people.into_iter().map(|summary| summary.person).collect();
-    let enrolled = everybody.len();
+    let enrolled = people.len();
     instruments.set_people(enrolled);
-    publishing.say(Saying::Enrolled(everybody));
+    if let Some(memory) = &memory {
+        memory.people(people.iter().map(|summary| summary.person.uid).collect());
+    }
+    publishing.say(gallery_watch::enrolled(people));
     publishing.say(Saying::Info(Box::new(Info {
         provider: facts.provider.to_string(),
         models: networks.files,
@@ -150,8 +173,9 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         source,
         Arc::clone(&identifier),
         publishing.sayings.clone(),
+        memory.clone(),
         Arc::clone(&instruments),
-        stop.clone(),
+        stop.beating(heartbeats.pulse("gallery")),
     )?;
     cameras.watch(&cameras::Wiring {
         settings,
@@ -162,6 +186,7 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         engine: &engine,
         outbox: &publishing.outbox,
         sayings: &publishing.sayings,
+        memory: memory.as_ref(),
         over: &|| {
             let news = news_sender.clone();
             Box::new(move || tell(&news, News::CameraOver))
@@ -169,6 +194,9 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     })?;
     drop(engine);
     instruments.set_open(facts.provider.provider, &networks.model);
+    // Not only once the broker is there: until then events wait in the outbox, and a broker that is away must not make
+    // the supervisor give up on us.
+    watchdog.ready();
 
     let ended = wait(&news, settings.cameras.len());
     match ended {
@@ -176,9 +204,14 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         Ended::AllSeen => tracing::info!("every camera came to its end"),
         Ended::NetworksFailed => tracing::error!("stopping, since nothing can be recognised any more"),
     }
+    supervisor::stopping("stopping");
     stop.set();
     cameras.stop();
     let _ = gallery_thread.join();
+    if let (Some(memory), Some(thread)) = (memory, memory_thread) {
+        memory.close();
+        let _ = thread.join();
+    }
     let last_words = if ended == Ended::AllSeen {
         LAST_WORDS
     } else {
@@ -186,8 +219,24 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     };
     publishing.end(&runtime, Instant::now() + last_words);
     let _ = engine_thread.join();
+    watchdog.end();
     runtime.shutdown_background();
     Ok(ended)
+}
+
+/// Starts to remember visits. Without them the daemon still recognises people, so what is wrong is told, and that is all.
+fn remember(
+    state: &Path,
+    retention: Retention,
+    heartbeats: &Heartbeats,
+) -> (Option<Memory>, Option<thread::JoinHandle<()>>) {
+    match Sightings::start(state, retention, heartbeats.pulse("sightings")) {
+        Ok((memory, thread)) => (Some(memory), Some(thread)),
+        Err(error) => {
+            tracing::error!(%error, "visits are not remembered");
+            (None, None)
+        }
+    }
 }
 
 /// A worker that fell over must not leave a daemon behind that says `online` and sees nothing: the process ends, the
@@ -263,7 +312,6 @@ struct Publishing {
     farewell: watch::Sender<Farewell>,
     desk: tokio::task::JoinHandle<u64>,
     depth: Depth,
-    link: Arc<LinkMeter>,
 }
 
 impl Publishing {
@@ -273,17 +321,15 @@ impl Publishing {
         options: rumqttc::MqttOptions,
         topics: Topics,
         settings: &Settings,
-        cameras: &Cameras,
-        meter: &Arc<Meter>,
+        instruments: &Instruments,
     ) -> anyhow::Result<Self> {
         let (sayings, to_desk) = tokio_mpsc::channel(ROOM);
         let (answers, from_outbox) = tokio_mpsc::channel(ROOM);
         let (link_events, link) = tokio_mpsc::channel(4);
         let (farewell, until) = watch::channel(Farewell::Stay);
         let depth = outbox.depth();
-        let (outbox, outbox_thread) = outbox.start(answers)?;
-        let meter_of_link = Arc::new(LinkMeter::default());
-        runtime.spawn(publish::link(options, link_events, Arc::clone(&meter_of_link)));
+        let (outbox, outbox_thread) = outbox.beating(instruments.heartbeats.pulse("outbox")).start(answers)?;
+        runtime.spawn(publish::link(options, link_events, instruments.connection.clone()));
         let desk = Desk {
             topics,
             sayings: to_desk,
@@ -293,7 +339,12 @@ impl Publishing {
             farewell: until,
             presence_hold: settings.presence_hold,
             cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
-            stats: StatsSource::new(cameras.slots(), Arc::clone(meter), depth.clone()),
+            stats: StatsSource::new(
+                instruments.cameras.clone(),
+                Arc::clone(&instruments.engine),
+                depth.clone(),
+            ),
+            pulse: instruments.heartbeats.pulse("desk"),
         };
         Ok(Self {
             sayings,
@@ -302,7 +353,6 @@ impl Publishing {
             farewell,
             desk: runtime.spawn(desk.run()),
             depth,
-            link: meter_of_link,
         })
     }
 

@@ -5,8 +5,9 @@
 mod process;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
@@ -20,10 +21,11 @@ use prometheus_client::registry::Registry;
 
 pub use process::Process;
 
-use crate::camera::Slot;
+use crate::camera::{Reading, Roster, Slot};
 use crate::engine::Meter;
 use crate::frame::CameraId;
-use crate::publish::{Depth, LinkMeter};
+use crate::heartbeat::{Heartbeats, Silent};
+use crate::publish::{Connection, Depth};
 use crate::runtime::Provider;
 use crate::visits::Tally;
 
@@ -35,35 +37,28 @@ pub const STAGE_SECONDS: [f64; 11] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 
 pub struct Instruments {
     /// When the daemon started.
     pub started: Timestamp,
+    /// The workers' signs of life.
+    pub heartbeats: Heartbeats,
+    /// A worker that is silent for so long makes the daemon end.
+    pub silence: Duration,
     /// The cameras.
-    pub cameras: Vec<CameraInstruments>,
+    pub cameras: Roster,
     /// The networks.
     pub engine: Arc<Meter>,
     /// The outbox.
     pub outbox: Depth,
     /// The connection to the broker.
-    pub broker: Arc<LinkMeter>,
+    pub connection: Connection,
     /// People enrolled.
-    pub people: AtomicU64,
+    pub people: AtomicUsize,
     /// Provider and networks, once they are open and the cameras are watched.
     pub open: OnceLock<(Provider, Arc<str>)>,
-}
-
-/// What is counted of one camera.
-#[derive(Debug)]
-pub struct CameraInstruments {
-    /// Which one.
-    pub id: CameraId,
-    /// Its frames.
-    pub slot: Arc<Slot>,
-    /// Its visits.
-    pub tally: Arc<Tally>,
 }
 
 impl Instruments {
     /// So many people are enrolled.
     pub fn set_people(&self, people: usize) {
-        self.people.store(people as u64, Ordering::Relaxed);
+        self.people.store(people, Ordering::Relaxed);
     }
 
     /// The networks are open on `provider`, and cameras are watched with `model`.
@@ -75,8 +70,34 @@ impl Instruments {
     /// What the daemon lacks to do its work; empty when it is ready.
     pub fn missing(&self) -> Vec<&'static str> {
         let networks = self.open.get().is_none().then_some("networks");
-        let broker = (!self.broker.connected()).then_some("broker");
+        let broker = (!self.connection.is_up()).then_some("broker");
         networks.into_iter().chain(broker).collect()
+    }
+
+    /// The workers that have been silent at `now` for half of the time after which the daemon ends for it.
+    pub fn silent(&self, now: Instant) -> Vec<Silent> {
+        self.heartbeats.silent(now, self.silence / 2)
+    }
+
+    /// What goes on, in a line for whoever supervises the daemon.
+    pub fn line(&self) -> String {
+        let cameras = self.cameras.all();
+        let deliver = cameras.iter().filter(|(_, slot)| slot.is_online()).count();
+        let broker = if self.connection.is_up() {
+            "broker connected"
+        } else {
+            "no broker"
+        };
+        let provider = self
+            .open
+            .get()
+            .map_or("?".to_owned(), |(provider, _)| provider.to_string());
+        format!(
+            "{deliver} of {} cameras deliver, {} people enrolled, {broker}, {} events wait, {provider}",
+            cameras.len(),
+            self.people.load(Ordering::Relaxed),
+            self.outbox.rows(),
+        )
     }
 }
 
@@ -99,8 +120,9 @@ impl Collector for Gathered {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut page = Page(encoder);
         self.0.node(&mut page)?;
-        self.0.frames(&mut page)?;
-        self.0.visits(&mut page)?;
+        let cameras = self.0.cameras.all();
+        frames(&cameras, &mut page)?;
+        visits(&cameras, &mut page)?;
         self.0.networks(&mut page)?;
         self.0.publishing(&mut page)?;
         self.0.process(&mut page)
@@ -122,83 +144,7 @@ impl Instruments {
             )?;
         }
         let people = self.people.load(Ordering::Relaxed);
-        page.gauge("kith_people_enrolled", "People who are enrolled", as_f64(people))
-    }
-
-    fn frames(&self, page: &mut Page<'_>) -> fmt::Result {
-        let mut of_cameras = |kind, name, help, value: &dyn Fn(&Slot) -> u64| {
-            let values = self.cameras.iter().map(|camera| ([&*camera.id], value(&camera.slot)));
-            page.family(kind, name, help, ["camera"], values)
-        };
-        of_cameras(
-            MetricType::Gauge,
-            "kith_camera_up",
-            "1 while the camera delivers, else 0; a file or folder that came to its end is 0",
-            &|slot| u64::from(slot.delivers()),
-        )?;
-        of_cameras(
-            MetricType::Counter,
-            "kith_camera_frames",
-            "Frames that the camera delivered",
-            &|slot| slot.counts().0,
-        )?;
-        of_cameras(
-            MetricType::Counter,
-            "kith_camera_frames_dropped",
-            "Frames that were replaced by a newer one before the networks had time for them",
-            &|slot| slot.counts().1,
-        )?;
-        of_cameras(
-            MetricType::Counter,
-            "kith_camera_frames_still",
-            "Frames that were not searched, since nothing moved",
-            &|slot| slot.meter().read().still,
-        )?;
-        of_cameras(
-            MetricType::Counter,
-            "kith_camera_frames_old",
-            "Frames that came too late from the camera and were thrown away",
-            &|slot| slot.meter().read().old,
-        )?;
-        of_cameras(
-            MetricType::Counter,
-            "kith_camera_openings",
-            "Times that the camera was opened, tries that failed included",
-            &|slot| slot.meter().read().opened,
-        )
-    }
-
-    fn visits(&self, page: &mut Page<'_>) -> fmt::Result {
-        let of_camera = |value: fn(&Tally) -> u64| {
-            self.cameras
-                .iter()
-                .map(move |camera| ([&*camera.id], value(&camera.tally)))
-        };
-        page.family(
-            MetricType::Gauge,
-            "kith_tracks",
-            "Faces that are followed at the moment",
-            ["camera"],
-            of_camera(Tally::tracks),
-        )?;
-        page.family(
-            MetricType::Counter,
-            "kith_tracks_ended",
-            "Faces that were followed and are gone, with or without an event about them",
-            ["camera"],
-            of_camera(Tally::ended),
-        )?;
-        let events = self.cameras.iter().flat_map(|camera| {
-            let events = camera.tally.events();
-            events.map(|(event_type, count)| ([&*camera.id, event_type], count))
-        });
-        page.family(
-            MetricType::Counter,
-            "kith_events",
-            "Events that were made, by their event_type",
-            ["camera", "event_type"],
-            events,
-        )
+        page.gauge("kith_people_enrolled", "People who are enrolled", as_f64(people as u64))
     }
 
     fn networks(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -239,12 +185,12 @@ impl Instruments {
         page.gauge(
             "kith_broker_connected",
             "1 while there is a connection to the broker, else 0",
-            f64::from(u8::from(self.broker.connected())),
+            f64::from(u8::from(self.connection.is_up())),
         )?;
         page.counter(
             "kith_broker_connections",
             "Connections to the broker; all but the first are reconnections",
-            self.broker.connections(),
+            self.connection.count(),
         )
     }
 
@@ -276,6 +222,92 @@ impl Instruments {
             self.started.as_duration().as_secs_f64(),
         )
     }
+}
+
+type Cameras = [(CameraId, Arc<Slot>)];
+
+fn frames(cameras: &Cameras, page: &mut Page<'_>) -> fmt::Result {
+    use MetricType::{Counter, Gauge};
+    let mut of_cameras = |kind, name, help, value: &dyn Fn(&Slot) -> u64| {
+        let values = cameras.iter().map(|(id, slot)| ([&**id], value(slot)));
+        page.family(kind, name, help, ["camera"], values)
+    };
+    of_cameras(
+        Gauge,
+        "kith_camera_up",
+        "1 while the camera delivers, else 0; a file or folder that came to its end is 0",
+        &|slot| u64::from(slot.is_online()),
+    )?;
+    of_cameras(
+        Counter,
+        "kith_camera_openings",
+        "Times that the camera was opened, tries that failed included",
+        &|slot| slot.meter().read().opened,
+    )?;
+    of_cameras(
+        Counter,
+        "kith_camera_frames",
+        "Frames that the camera delivered",
+        &|slot| slot.counts().0,
+    )?;
+    of_cameras(
+        Counter,
+        "kith_camera_frames_dropped",
+        "Frames that were replaced by a newer one before the networks had time for them",
+        &|slot| slot.counts().1,
+    )?;
+    of_cameras(
+        Counter,
+        "kith_camera_frames_old",
+        "Frames that came too late from the camera and were thrown away",
+        &|slot| slot.meter().read().old,
+    )?;
+    of_cameras(
+        Counter,
+        "kith_camera_frames_still",
+        "Frames that were not searched, since nothing moved",
+        &|slot| slot.meter().read().still,
+    )?;
+    let decoded = cameras.iter().filter_map(|(id, slot)| {
+        let Reading { decode, .. } = slot.meter().read();
+        Some(([&**id, decode?], 1))
+    });
+    page.family(
+        Gauge,
+        "kith_camera_decoder",
+        "Always 1, once there was a picture; what decodes the camera's stream",
+        ["camera", "decode"],
+        decoded,
+    )
+}
+
+fn visits(cameras: &Cameras, page: &mut Page<'_>) -> fmt::Result {
+    let of_cameras = |value: fn(&Tally) -> u64| cameras.iter().map(move |(id, slot)| ([&**id], value(slot.tally())));
+    page.family(
+        MetricType::Gauge,
+        "kith_tracks",
+        "Faces that are followed at the moment",
+        ["camera"],
+        of_cameras(Tally::tracks),
+    )?;
+    page.family(
+        MetricType::Counter,
+        "kith_tracks_ended",
+        "Faces that were followed and are gone, with or without an event about them",
+        ["camera"],
+        of_cameras(Tally::ended),
+    )?;
+    let events = cameras.iter().flat_map(|(id, slot)| {
+        let events = slot.tally().events();
+        events.map(|(event_type, count)| ([&**id, event_type], count))
+    });
+    page.family(
+        MetricType::Counter,
+        "kith_events",
+        "Events that were made, by their event_type",
+        ["camera", "event_type"],
+        events,
+    )
 }
 
 /// Writes figures, each with what it means.

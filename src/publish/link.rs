@@ -1,8 +1,6 @@
 //! The connection to the broker. Each one gets a client of its own: the client library keeps a queue over a
 //! reconnection, and what waits there could come late, or vanish. What must not vanish is in the outbox.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rumqttc::mqttbytes::v5::{ConnectReturnCode, LastWill};
@@ -11,6 +9,7 @@ use rumqttc::{
 };
 use tokio::sync::mpsc;
 
+use super::connection::Connection;
 use super::topics::Topics;
 use crate::config::MqttSettings;
 
@@ -29,30 +28,6 @@ pub enum LinkEvent {
     Up(AsyncClient),
     /// It is down.
     Down,
-}
-
-/// What is counted of the connection; read at any time by others.
-#[derive(Debug, Default)]
-pub struct LinkMeter {
-    connected: AtomicBool,
-    connections: AtomicU64,
-}
-
-impl LinkMeter {
-    /// Whether there is a connection.
-    pub fn connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
-    }
-
-    /// How many connections there have been since the start.
-    pub fn connections(&self) -> u64 {
-        self.connections.load(Ordering::Relaxed)
-    }
-
-    fn changed(&self, connected: bool) {
-        self.connected.store(connected, Ordering::Relaxed);
-        self.connections.fetch_add(u64::from(connected), Ordering::Relaxed);
-    }
 }
 
 /// The client's options, with the will that says `offline`.
@@ -106,20 +81,20 @@ pub fn listener_options(settings: &MqttSettings, id: &str) -> anyhow::Result<Mqt
 
 /// Connects again and again, until the client is told to disconnect. Runs as a task of its own, since the client
 /// makes progress only while it is polled.
-pub async fn link(options: MqttOptions, events: mpsc::Sender<LinkEvent>, meter: Arc<LinkMeter>) {
+pub async fn link(options: MqttOptions, events: mpsc::Sender<LinkEvent>, connection: Connection) {
     let mut pause = FIRST_PAUSE;
     loop {
         let (client, mut eventloop) = AsyncClient::builder(options.clone()).capacity(ROOM).build();
         match connect(&mut eventloop).await {
             Ok(()) => {
                 tracing::info!("connected to the broker");
+                connection.up();
                 pause = FIRST_PAUSE;
-                meter.changed(true);
                 if events.send(LinkEvent::Up(client)).await.is_err() {
                     return;
                 }
                 let ended = serve(&mut eventloop).await;
-                meter.changed(false);
+                connection.down();
                 if events.send(LinkEvent::Down).await.is_err() {
                     return;
                 }
