@@ -19,7 +19,7 @@ use crate::runtime::RuntimeSettings;
 use crate::sightings::Retention;
 
 /// A checked configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// The node id, if the file names it: `[a-z0-9_-]+`.
     pub node: Option<String>,
@@ -52,7 +52,7 @@ pub struct Settings {
 }
 
 /// How to reach the broker.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MqttSettings {
     /// Host name or address.
     pub host: String,
@@ -73,7 +73,7 @@ pub struct MqttSettings {
 }
 
 /// One camera.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CameraSettings {
     /// `[a-z0-9_-]+`.
     pub id: CameraId,
