@@ -27,6 +27,7 @@ fn stage() -> Stage {
             say,
             None,
             false,
+            Arc::default(),
         ),
         outbox,
         _sayings: sayings,

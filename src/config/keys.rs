@@ -106,7 +106,19 @@ pub(super) const TOP: &[Key] = &[
         "",
         "The `ON` and `OFF` of each person.",
     ),
+    key(
+        "watchdog",
+        Kind::Table(WATCHDOG),
+        "",
+        "When the daemon gives itself up.",
+    ),
     key("publish", Kind::Table(PUBLISH), "", "What leaves the box."),
+    key(
+        "http",
+        Kind::Table(HTTP),
+        "",
+        "Figures for Prometheus, and whether the daemon is well; see [HTTP](http.md).",
+    ),
     key(
         "retain",
         Kind::Table(RETAIN),
@@ -217,11 +229,27 @@ const PRESENCE: &[Key] = &[key(
     "A person stays `ON` for so long after being seen last.",
 )];
 
+const WATCHDOG: &[Key] = &[key(
+    "silent_s",
+    Kind::Whole(5, 3_600),
+    "`60`",
+    "A part of the daemon that gives no sign of life for so long hangs: the daemon ends with exit code 70, so that its \
+     supervisor starts it again.",
+)];
+
 const PUBLISH: &[Key] = &[key(
     "faces",
     Kind::Switch,
     "`false`",
     "Publish a picture of the best shot of each verdict. Whoever may read the topic sees faces.",
+)];
+
+const HTTP: &[Key] = &[key(
+    "listen",
+    Kind::Text,
+    "`\"127.0.0.1:9464\"`",
+    "`ADDRESS:PORT` of `/metrics`, `/health` and `/ready`, or `off`. No names of people are there, but whoever reaches \
+     it learns when somebody is at a camera. Port 0 takes a free one, which the log names.",
 )];
 
 const RETAIN: &[Key] = &[

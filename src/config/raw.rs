@@ -18,7 +18,9 @@ pub(super) struct Raw {
     pub(super) identify: Identify,
     pub(super) verdict: Verdict,
     pub(super) presence: Presence,
+    pub(super) watchdog: Watchdog,
     pub(super) publish: Publish,
+    pub(super) http: Http,
     pub(super) retain: Retain,
     pub(super) camera: Vec<Camera>,
 }
@@ -67,8 +69,20 @@ pub(super) struct Presence {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+pub(super) struct Watchdog {
+    pub(super) silent_s: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Publish {
     pub(super) faces: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Http {
+    pub(super) listen: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -24,6 +24,7 @@ use super::topics::Topics;
 use crate::event::{Event, ulid_text};
 use crate::frame::CameraId;
 use crate::gallery::Person;
+use crate::heartbeat::Pulse;
 
 /// Messages on their way at a time. More would queue in the client, where an event could grow old.
 const WINDOW: usize = 16;
@@ -70,6 +71,8 @@ pub struct Desk {
     pub cameras: Vec<CameraId>,
     /// Where the numbers come from.
     pub stats: StatsSource,
+    /// The desk's sign of life, and with it that of all that shares its thread.
+    pub pulse: Pulse,
 }
 
 /// A message that was sent and is not acknowledged.
@@ -159,6 +162,7 @@ impl Work {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.desk.pulse.beat();
             self.send_what_waits();
             let farewell = *self.desk.farewell.borrow();
             if let Farewell::Until(deadline) = farewell {
@@ -234,11 +238,32 @@ impl Work {
                 self.publish(Sent::Other, &topics.camera(&camera, "face"), jpeg, options);
             }
             Saying::Enrolled(people) => self.enrolled_changed(people),
+            Saying::Reloaded { cameras, presence_hold } => self.reloaded(cameras, presence_hold),
             Saying::Info(info) => {
                 self.info = Some(*info);
                 self.info_changed();
             }
         }
+    }
+
+    fn reloaded(&mut self, cameras: Vec<CameraId>, presence_hold: Duration) {
+        self.presence.set_hold(presence_hold);
+        let topics = self.desk.topics.clone();
+        let gone: Vec<CameraId> = self.cameras_online.keys().cloned().collect();
+        for camera in gone.into_iter().filter(|camera| !cameras.contains(camera)) {
+            self.cameras_online.remove(&camera);
+            for what in ["status", "people"] {
+                self.state(topics.camera(&camera, what), Vec::new());
+            }
+        }
+        for camera in &cameras {
+            self.cameras_online.entry(camera.clone()).or_insert(false);
+        }
+        if let Some(info) = &mut self.info {
+            info.cameras = cameras;
+        }
+        self.cameras_changed();
+        self.info_changed();
     }
 
     fn cameras_changed(&mut self) {

@@ -5,12 +5,14 @@
 mod bridge;
 mod picture;
 mod rivals;
+mod tally;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use bridge::same_face_cosine;
 use rivals::Held;
+pub use tally::Tally;
 use ulid::Ulid;
 
 use crate::align::Alignment;

@@ -12,13 +12,17 @@ mod broker;
 mod cameras;
 mod clip;
 mod daemon;
+mod exposition;
 #[path = "../given/mod.rs"]
 mod given;
 mod heads;
+mod http;
 mod outbox;
 mod recognition;
 mod rtsp;
 mod stopping;
+mod supervisor;
+mod systemd;
 mod visitors;
 
 use std::time::Duration;
