@@ -22,6 +22,7 @@ mod given;
 #[allow(dead_code, reason = "as above")]
 #[path = "../run/rtsp.rs"]
 mod rtsp;
+mod streams;
 #[allow(dead_code, reason = "promises differ in how they count")]
 mod trials;
 

@@ -16,6 +16,7 @@ mod daemon;
 mod given;
 mod heads;
 mod outbox;
+mod pictures;
 mod recognition;
 mod rtsp;
 mod stopping;
