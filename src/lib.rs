@@ -30,6 +30,7 @@ pub mod photo;
 pub mod publish;
 pub mod quality;
 pub mod runtime;
+pub mod sightings;
 pub mod state_dir;
 pub mod stop;
 pub mod track;

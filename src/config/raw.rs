@@ -19,6 +19,7 @@ pub(super) struct Raw {
     pub(super) verdict: Verdict,
     pub(super) presence: Presence,
     pub(super) publish: Publish,
+    pub(super) retain: Retain,
     pub(super) camera: Vec<Camera>,
 }
 
@@ -55,6 +56,7 @@ pub(super) struct Identify {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Verdict {
     pub(super) min_shots: Option<usize>,
+    pub(super) decide_within_ms: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -71,6 +73,14 @@ pub(super) struct Publish {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+pub(super) struct Retain {
+    pub(super) sightings_days: Option<u64>,
+    pub(super) unknown_hours: Option<u64>,
+    pub(super) crops: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Camera {
     pub(super) id: Option<String>,
     pub(super) url: Option<String>,
@@ -78,6 +88,9 @@ pub(super) struct Camera {
     pub(super) password_file: Option<PathBuf>,
     pub(super) min_face_px: Option<u32>,
     pub(super) frames_per_second: Option<f64>,
+    pub(super) min_shots: Option<usize>,
+    pub(super) threshold_cosine: Option<f32>,
+    pub(super) threshold_probability: Option<f64>,
     #[serde(rename = "loop")]
     pub(super) looped: Option<bool>,
     pub(super) decode: Option<Decode>,

@@ -12,6 +12,7 @@ use crate::config::{CameraSettings, Settings};
 use crate::engine::{EngineFacts, Request};
 use crate::frame::CameraId;
 use crate::publish::{Saying, ToOutbox};
+use crate::sightings::{Memory, Recorder};
 use crate::stop::Stop;
 use crate::visits::VisitRules;
 use crate::watcher::{Heard, Inbox, SharedIdentifier, Watcher, tell};
@@ -27,6 +28,8 @@ pub(super) struct Wiring<'a> {
     pub(super) engine: &'a SyncSender<Request>,
     pub(super) outbox: &'a SyncSender<ToOutbox>,
     pub(super) sayings: &'a mpsc::Sender<Saying>,
+    /// Remembers visits, where that works.
+    pub(super) memory: Option<&'a Memory>,
     /// Makes what a worker calls when its camera came to its end.
     pub(super) over: &'a dyn Fn() -> Box<dyn FnOnce() + Send>,
 }
@@ -85,10 +88,12 @@ impl Cameras {
                 min_face_px: camera.settings.min_face_px,
                 gate: Gate::new(Arc::clone(&view), camera.settings.view.motion),
                 rules: VisitRules {
+                    min_shots: camera.settings.min_shots.unwrap_or(wiring.settings.min_shots),
+                    decide_within: wiring.settings.decide_within,
+                    strictness: camera.settings.strictness,
                     view,
-                    min_shots: wiring.settings.min_shots,
                     single_pictures: camera.settings.address.single_pictures(),
-                    pictures: wiring.settings.publish_faces,
+                    pictures: wiring.settings.publish_faces || wiring.settings.retention.crops,
                     alignment: wiring.facts.alignment,
                 },
                 identifier: Arc::clone(wiring.identifier),
@@ -100,6 +105,12 @@ impl Cameras {
                     wiring.settings.announce_again,
                     wiring.outbox.clone(),
                     wiring.sayings.clone(),
+                    wiring.memory.map(|memory| Recorder {
+                        camera: id.clone(),
+                        space: wiring.facts.embedder.embedding_space.as_str().into(),
+                        memory: memory.clone(),
+                    }),
+                    wiring.settings.publish_faces,
                 ),
             };
             camera.threads.push(watcher.start(inbox, (wiring.over)())?);

@@ -20,6 +20,7 @@ mod pictures;
 mod recognition;
 mod rtsp;
 mod stopping;
+mod visitors;
 
 use std::time::Duration;
 
