@@ -39,12 +39,10 @@ impl House {
         let nobody = clip(&[], 1.0);
         let shows = sizes.iter().map(|sizes| Show {
             films: sizes.iter().map(|size| film(&nobody, size)).collect(),
-            ..Show::default()
         });
         let bad = Camera::start(shows.collect());
         let good = Camera::start(vec![Show {
             films: vec![film(&nobody, "320x240")],
-            ..Show::default()
         }]);
         let rate = format!("frames_per_second = {RATE}\n");
         let cameras = [("bad", &bad.url), ("good", &good.url)].map(|(id, url)| camera(id, url) + &rate);

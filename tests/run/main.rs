@@ -11,6 +11,7 @@ mod bad_input;
 mod broker;
 mod cameras;
 mod clip;
+#[allow(dead_code, reason = "tests/promises uses the rest")]
 mod daemon;
 #[path = "../given/mod.rs"]
 mod given;
@@ -18,6 +19,7 @@ mod heads;
 mod outbox;
 mod pictures;
 mod recognition;
+#[allow(dead_code, reason = "tests/promises uses the rest")]
 mod rtsp;
 mod stopping;
 mod visitors;

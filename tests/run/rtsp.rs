@@ -18,10 +18,8 @@ const MAX_PACKET: usize = 1400;
 /// What one connection shows.
 #[derive(Clone, Default)]
 pub(crate) struct Show {
-    /// Files that end with `.h264` or `.h265`, all of one kind, one after the other.
+    /// Files that end with `.h264` or `.h265`, all of one kind, one after the other, again and again.
     pub(crate) films: Vec<PathBuf>,
-    /// Whether it stays open and silent afterwards, instead of beginning again.
-    pub(crate) then_silent: bool,
 }
 
 /// How a camera misbehaves, on all its connections.
@@ -227,10 +225,6 @@ fn play(connection: &TcpStream, show: &Show, fault: &Mutex<Fault>, ended: &Recei
                     }
                 }
             }
-        }
-        if show.then_silent {
-            let _ = ended.recv();
-            return Ok(());
         }
     }
 }
