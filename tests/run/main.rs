@@ -22,6 +22,8 @@ mod recognition;
 #[allow(dead_code, reason = "tests/promises uses the rest")]
 mod rtsp;
 mod stopping;
+mod supervisor;
+mod systemd;
 mod visitors;
 
 use std::time::Duration;
