@@ -17,6 +17,8 @@ mod clip;
 #[allow(dead_code, reason = "as above")]
 #[path = "../run/daemon.rs"]
 mod daemon;
+mod deletion;
+mod enrolment;
 #[path = "../given/mod.rs"]
 mod given;
 #[allow(dead_code, reason = "as above")]
