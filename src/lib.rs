@@ -19,9 +19,12 @@ pub mod embed;
 pub mod engine;
 pub mod enrolment;
 pub mod event;
+#[cfg(feature = "fault")]
+pub mod fault;
 pub mod frame;
 pub mod gallery;
 pub mod heads;
+pub mod heartbeat;
 pub mod identify;
 pub mod model;
 pub mod networks;
