@@ -7,6 +7,7 @@
 // They panic when the terminal is closed or the disk is full; `commands::terminal` doesn't.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod admin;
 pub mod align;
 pub mod announce;
 pub mod camera;
@@ -25,7 +26,9 @@ pub mod frame;
 pub mod gallery;
 pub mod heads;
 pub mod heartbeat;
+pub mod http;
 pub mod identify;
+pub mod metrics;
 pub mod model;
 pub mod networks;
 pub mod paths;

@@ -1,6 +1,7 @@
 //! From events and states to MQTT.
 //!
 //! - `outbox`: events survive here until the broker has acknowledged them on `log`
+//! - `connection`: whether there is a broker
 //! - `link`: one connection after the other
 //! - `desk`: what has to be said and in which order
 //! - `presence`: who is `ON`
@@ -9,6 +10,7 @@
 //!
 //! Home Assistant's discovery will be one more set of retained states at the desk.
 
+mod connection;
 mod desk;
 mod link;
 mod outbox;
@@ -17,7 +19,9 @@ mod states;
 mod topics;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+pub use connection::Connection;
 pub use desk::{Desk, Farewell};
 pub use link::{LinkEvent, check_broker, in_words, link, listener_options, options};
 pub use outbox::{Depth, FromOutbox, Outbox, OutboxError, ToOutbox};
@@ -69,6 +73,13 @@ pub enum Saying {
     },
     /// Everybody who is enrolled, at the start and whenever that changes.
     Enrolled(Vec<Person>),
+    /// A reload: these are the cameras now, and a person is present for so long after having been seen.
+    Reloaded {
+        /// All of them.
+        cameras: Vec<CameraId>,
+        /// `presence.hold_s`.
+        presence_hold: Duration,
+    },
     /// What `info` says.
     Info(Box<Info>),
 }

@@ -1,5 +1,6 @@
 //! The payloads of the retained topics.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::outbox::Depth;
 use super::presence::Sighting;
-use crate::camera::Slot;
+use crate::camera::{Roster, Slot};
 use crate::engine::Meter;
 use crate::event::{time_text, two_decimals_down, ulid_text};
 use crate::frame::CameraId;
@@ -79,7 +80,7 @@ fn named(person: &Person) -> Value {
 
 /// Where the numbers of `stats` come from.
 pub struct StatsSource {
-    cameras: Vec<(CameraId, Arc<Slot>)>,
+    cameras: Roster,
     meter: Arc<Meter>,
     depth: Depth,
     before: Before,
@@ -88,19 +89,19 @@ pub struct StatsSource {
 /// The counts at the last report.
 struct Before {
     at: Instant,
-    frames: Vec<(u64, u64)>,
+    /// Of each camera: put and dropped.
+    frames: HashMap<CameraId, (u64, u64)>,
     detections: (u64, Duration),
     embeddings: (u64, Duration),
 }
 
 impl StatsSource {
     /// Counts from now on.
-    pub fn new(cameras: Vec<(CameraId, Arc<Slot>)>, meter: Arc<Meter>, depth: Depth) -> Self {
-        let frames = cameras.iter().map(|(_, slot)| slot.counts()).collect();
+    pub fn new(cameras: Roster, meter: Arc<Meter>, depth: Depth) -> Self {
         Self {
             before: Before {
                 at: Instant::now(),
-                frames,
+                frames: frames(&cameras),
                 detections: meter.detections.so_far(),
                 embeddings: meter.embeddings.so_far(),
             },
@@ -114,18 +115,21 @@ impl StatsSource {
     pub(super) fn json(&mut self) -> Value {
         let now = Before {
             at: Instant::now(),
-            frames: self.cameras.iter().map(|(_, slot)| slot.counts()).collect(),
+            frames: frames(&self.cameras),
             detections: self.meter.detections.so_far(),
             embeddings: self.meter.embeddings.so_far(),
         };
         let seconds = now.at.saturating_duration_since(self.before.at).as_secs_f64().max(1e-3);
         let mut cameras = serde_json::Map::new();
-        for ((id, _), (after, before)) in self.cameras.iter().zip(now.frames.iter().zip(&self.before.frames)) {
+        for (id, after) in &now.frames {
+            // A camera that was restarted counts from 0 again.
+            let before = self.before.frames.get(id).filter(|before| before.0 <= after.0);
+            let before = before.copied().unwrap_or_default();
             #[expect(clippy::cast_precision_loss, reason = "a minute's frames")]
             let a_second = (after.0 - before.0) as f64 / seconds;
             cameras.insert(
                 id.to_string(),
-                json!({"frames_per_second": tenths(a_second), "dropped": after.1 - before.1}),
+                json!({"frames_per_second": tenths(a_second), "dropped": after.1.saturating_sub(before.1)}),
             );
         }
         let json = json!({
@@ -143,6 +147,11 @@ impl StatsSource {
         self.before = now;
         json
     }
+}
+
+fn frames(cameras: &Roster) -> HashMap<CameraId, (u64, u64)> {
+    let counts = |(id, slot): (CameraId, Arc<Slot>)| (id, slot.counts());
+    cameras.all().into_iter().map(counts).collect()
 }
 
 fn tenths(value: f64) -> f64 {

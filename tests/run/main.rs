@@ -12,9 +12,11 @@ mod broker;
 mod cameras;
 mod clip;
 mod daemon;
+mod exposition;
 #[path = "../given/mod.rs"]
 mod given;
 mod heads;
+mod http;
 mod outbox;
 mod recognition;
 mod rtsp;
