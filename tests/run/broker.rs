@@ -70,6 +70,16 @@ impl Broker {
         }
     }
 
+    /// Stops it as a service manager does, and waits until it has ended.
+    pub(crate) fn stop(mut self) {
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.child),
+            rustix::process::Signal::TERM,
+        )
+        .unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// A folder that lives as long as the broker.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
