@@ -7,18 +7,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ulid::Ulid;
-
 use crate::announce::Announcer;
-use crate::camera::{CameraState, Slot};
+use crate::camera::{CameraState, Gate, Slot};
 use crate::detect::Face;
-use crate::embed::Embedded;
 use crate::engine::Request;
 use crate::frame::{CameraId, Frame};
+use crate::heartbeat::Pulse;
 use crate::identify::Identifier;
 use crate::publish::Saying;
-use crate::track::ShotTaken;
-use crate::visits::{Happening, Tell, VisitRules, Visits, WantedShot};
+use crate::visits::{EmbeddedShot, Happening, Tell, VisitRules, Visits, WantedShot};
 
 /// A frame that is older than this when it is its turn is thrown away.
 const MAX_AGE: Duration = Duration::from_secs(2);
@@ -36,8 +33,8 @@ pub enum Heard {
     Camera(CameraState),
     /// A frame came back with its faces; `None` where the network failed.
     Searched(Frame, Option<Vec<Face>>),
-    /// A shot of a track came back; `None` where the network failed.
-    Embedded(Ulid, Box<ShotTaken>, Option<Box<Embedded>>),
+    /// A shot came back.
+    Embedded(Box<EmbeddedShot>),
     /// Say what there is to be said, and end.
     Stop,
 }
@@ -53,6 +50,8 @@ pub struct Watcher {
     pub slot: Arc<Slot>,
     /// The smallest face that is looked for, in pixels.
     pub min_face_px: u32,
+    /// Which frames are searched.
+    pub gate: Gate,
     /// How visits are watched.
     pub rules: VisitRules,
     /// Who is who.
@@ -61,6 +60,8 @@ pub struct Watcher {
     pub engine: SyncSender<Request>,
     /// Makes events of verdicts.
     pub announcer: Announcer,
+    /// The worker's sign of life.
+    pub pulse: Pulse,
 }
 
 /// The inbox of a worker that is to be started.
@@ -106,9 +107,11 @@ impl Watcher {
                     camera: self.camera,
                     slot: self.slot,
                     min_face_px: self.min_face_px,
+                    gate: self.gate,
                     identifier: self.identifier,
                     engine: self.engine,
                     announcer: self.announcer,
+                    pulse: self.pulse,
                     inbox: inbox.sender,
                     searching: false,
                     waited_for: 0,
@@ -126,10 +129,12 @@ struct Watch {
     camera: CameraId,
     slot: Arc<Slot>,
     min_face_px: u32,
+    gate: Gate,
     single_pictures: bool,
     identifier: SharedIdentifier,
     engine: SyncSender<Request>,
     announcer: Announcer,
+    pulse: Pulse,
     inbox: SyncSender<Heard>,
     visits: Visits,
     /// Whether a frame of ours is at the engine.
@@ -144,15 +149,15 @@ impl Watch {
     fn run(&mut self, inbox: &Receiver<Heard>) {
         self.announcer.in_view(self.visits.tracks());
         loop {
-            match inbox.recv_timeout(LOOK) {
+            self.pulse.beat();
+            let wait = self.visits.due_in(Instant::now()).map_or(LOOK, |due| due.min(LOOK));
+            match inbox.recv_timeout(wait) {
                 Ok(Heard::FrameReady) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Heard::Camera(state)) => self.camera(state),
                 Ok(Heard::Searched(frame, faces)) => self.searched(&frame, faces.as_deref()),
-                Ok(Heard::Embedded(track, taken, embedded)) => {
+                Ok(Heard::Embedded(shot)) => {
                     self.waited_for = self.waited_for.saturating_sub(1);
-                    self.drive(|visits, identifier, tell| {
-                        visits.embedded(track, *taken, embedded.map(|it| *it), identifier, tell);
-                    });
+                    self.drive(|visits, identifier, tell| visits.embedded(*shot, Instant::now(), identifier, tell));
                 }
                 Ok(Heard::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -191,6 +196,12 @@ impl Watch {
             tracing::debug!(sequence = frame.sequence, "a frame waited too long");
             return;
         }
+        let at = frame.captured_at.monotonic;
+        let live = self.visits.live(at);
+        if !self.single_pictures && !self.gate.look(&frame.pixels, at, live) {
+            self.slot.meter().still();
+            return;
+        }
         let inbox = self.inbox.clone();
         self.searching = self
             .engine
@@ -223,11 +234,12 @@ impl Watch {
 
 /// Sends a shot to be embedded; returns whether there will be an answer.
 fn embed(engine: &SyncSender<Request>, inbox: &SyncSender<Heard>, shot: WantedShot) -> bool {
-    let (inbox, id, taken) = (inbox.clone(), shot.track, shot.taken);
+    let (inbox, track, taken) = (inbox.clone(), shot.track, shot.taken);
     let request = Request::Embed {
         aligned: shot.aligned,
         answer: Box::new(move |embedded| {
-            tell(&inbox, Heard::Embedded(id, Box::new(taken), embedded.map(Box::new)));
+            let shot = EmbeddedShot { track, taken, embedded };
+            tell(&inbox, Heard::Embedded(Box::new(shot)));
         }),
     };
     engine.send(request).is_ok()

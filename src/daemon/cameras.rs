@@ -7,11 +7,13 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use crate::announce::Announcer;
-use crate::camera::{self, CameraError, CameraSource, Opener, Reader, Slot};
+use crate::camera::{self, CameraError, CameraSource, Gate, Opener, Opening, Reader, Slot, View};
 use crate::config::{CameraSettings, Settings};
 use crate::engine::{EngineFacts, Request};
 use crate::frame::CameraId;
+use crate::heartbeat::Heartbeats;
 use crate::publish::{Saying, ToOutbox};
+use crate::sightings::{Memory, Recorder};
 use crate::stop::Stop;
 use crate::visits::VisitRules;
 use crate::watcher::{Heard, Inbox, SharedIdentifier, Watcher, tell};
@@ -27,6 +29,8 @@ pub(super) struct Wiring<'a> {
     pub(super) engine: &'a SyncSender<Request>,
     pub(super) outbox: &'a SyncSender<ToOutbox>,
     pub(super) sayings: &'a mpsc::Sender<Saying>,
+    /// Remembers visits, where that works.
+    pub(super) memory: Option<&'a Memory>,
     /// Makes what a worker calls when its camera came to its end.
     pub(super) over: &'a dyn Fn() -> Box<dyn FnOnce() + Send>,
 }
@@ -44,11 +48,12 @@ struct Camera {
 pub(super) struct Cameras {
     cameras: Vec<Camera>,
     stop: Stop,
+    heartbeats: Heartbeats,
 }
 
 impl Cameras {
     /// Starts to read those that are live; what they deliver before there is a worker is dropped but for the latest.
-    pub(super) fn open(all: &[CameraSettings], stop: &Stop) -> std::io::Result<Self> {
+    pub(super) fn open(all: &[CameraSettings], stop: &Stop, heartbeats: &Heartbeats) -> std::io::Result<Self> {
         let mut cameras = Vec::new();
         for settings in all {
             let inbox = Inbox::default();
@@ -60,13 +65,14 @@ impl Cameras {
                 threads: Vec::new(),
             };
             if !settings.address.ends() {
-                camera.read(stop)?;
+                camera.read(stop, heartbeats)?;
             }
             cameras.push(camera);
         }
         Ok(Self {
             cameras,
             stop: stop.clone(),
+            heartbeats: heartbeats.clone(),
         })
     }
 
@@ -74,22 +80,28 @@ impl Cameras {
     pub(super) fn watch(&mut self, wiring: &Wiring<'_>) -> std::io::Result<()> {
         for camera in &mut self.cameras {
             if camera.settings.address.ends() {
-                camera.read(&self.stop)?;
+                camera.read(&self.stop, &self.heartbeats)?;
             }
             let Some(inbox) = camera.inbox.take() else { continue };
             let id = &camera.settings.id;
+            let view = Arc::new(View::new(&camera.settings.view));
             let watcher = Watcher {
                 camera: id.clone(),
                 slot: Arc::clone(&camera.slot),
                 min_face_px: camera.settings.min_face_px,
+                gate: Gate::new(Arc::clone(&view), camera.settings.view.motion),
                 rules: VisitRules {
-                    min_shots: wiring.settings.min_shots,
+                    min_shots: camera.settings.min_shots.unwrap_or(wiring.settings.min_shots),
+                    decide_within: wiring.settings.decide_within,
+                    strictness: camera.settings.strictness,
+                    view,
                     single_pictures: camera.settings.address.single_pictures(),
-                    pictures: wiring.settings.publish_faces,
+                    pictures: wiring.settings.publish_faces || wiring.settings.retention.crops,
                     alignment: wiring.facts.alignment,
                 },
                 identifier: Arc::clone(wiring.identifier),
                 engine: wiring.engine.clone(),
+                pulse: self.heartbeats.pulse(format!("watch-{id}")),
                 announcer: Announcer::new(
                     Arc::clone(wiring.node),
                     id.clone(),
@@ -97,6 +109,12 @@ impl Cameras {
                     wiring.settings.announce_again,
                     wiring.outbox.clone(),
                     wiring.sayings.clone(),
+                    wiring.memory.map(|memory| Recorder {
+                        camera: id.clone(),
+                        space: wiring.facts.embedder.embedding_space.as_str().into(),
+                        memory: memory.clone(),
+                    }),
+                    wiring.settings.publish_faces,
                 ),
             };
             camera.threads.push(watcher.start(inbox, (wiring.over)())?);
@@ -129,15 +147,17 @@ impl Cameras {
 }
 
 impl Camera {
-    fn read(&mut self, stop: &Stop) -> std::io::Result<()> {
-        let (settings, stopping) = (self.settings.clone(), stop.clone());
-        let opener: Opener = Box::new(move || camera::open(&settings, &stopping));
+    fn read(&mut self, stop: &Stop, heartbeats: &Heartbeats) -> std::io::Result<()> {
+        // Whatever the source waits for, it looks whether it shall stop, and that is its sign of life.
+        let stop = stop.beating(heartbeats.pulse(format!("read-{}", self.settings.id)));
+        let mut opening = Opening::new(&self.settings, Arc::clone(self.slot.meter()), &stop);
+        let opener: Opener = Box::new(move || opening.open());
         let reader = Reader {
             camera: self.settings.id.clone(),
             opener,
             slot: Arc::clone(&self.slot),
             every_picture: self.settings.address.single_pictures(),
-            stop: stop.clone(),
+            stop,
         };
         let (frame_ready, changed) = (self.worker.clone(), self.worker.clone());
         let thread = reader.start(
@@ -149,14 +169,18 @@ impl Camera {
     }
 }
 
-/// Opens a camera and waits for its first picture, for `kith check`. Returns width and height in pixels.
+/// Opens a camera and waits for its first picture, for `kith check`. Returns width and height in pixels, or `None` for a
+/// camera that waits for what others send.
 ///
 /// # Errors
 /// When it delivers nothing.
-pub fn check_camera(settings: &CameraSettings) -> Result<(u32, u32), CameraError> {
+pub fn check_camera(settings: &CameraSettings) -> Result<Option<(u32, u32)>, CameraError> {
     let mut source: Box<dyn CameraSource> = camera::open(settings, &Stop::default())?;
+    if source.waits() {
+        return Ok(None);
+    }
     match source.next_picture()? {
-        Some(picture) => Ok(picture.pixels.dimensions()),
+        Some(picture) => Ok(Some(picture.pixels.dimensions())),
         None => Err(CameraError::Ended),
     }
 }

@@ -25,9 +25,14 @@ mod fresh;
 mod given;
 mod proxy;
 mod recorder;
+mod gpu;
+mod hang;
 #[allow(dead_code, reason = "as above")]
 #[path = "../run/rtsp.rs"]
 mod rtsp;
+#[allow(dead_code, reason = "as above")]
+#[path = "../run/supervisor.rs"]
+mod supervisor;
 #[allow(dead_code, reason = "promises differ in how they count")]
 mod trials;
 
