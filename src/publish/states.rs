@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::outbox::Depth;
 use super::presence::Sighting;
-use crate::camera::Slot;
+use crate::camera::{Reading, Slot};
 use crate::engine::Meter;
 use crate::event::{time_text, two_decimals_down, ulid_text};
 use crate::frame::CameraId;
@@ -89,6 +89,7 @@ pub struct StatsSource {
 struct Before {
     at: Instant,
     frames: Vec<(u64, u64)>,
+    cameras: Vec<Reading>,
     detections: (u64, Duration),
     embeddings: (u64, Duration),
 }
@@ -101,6 +102,7 @@ impl StatsSource {
             before: Before {
                 at: Instant::now(),
                 frames,
+                cameras: readings(&cameras),
                 detections: meter.detections.so_far(),
                 embeddings: meter.embeddings.so_far(),
             },
@@ -115,17 +117,27 @@ impl StatsSource {
         let now = Before {
             at: Instant::now(),
             frames: self.cameras.iter().map(|(_, slot)| slot.counts()).collect(),
+            cameras: readings(&self.cameras),
             detections: self.meter.detections.so_far(),
             embeddings: self.meter.embeddings.so_far(),
         };
         let seconds = now.at.saturating_duration_since(self.before.at).as_secs_f64().max(1e-3);
         let mut cameras = serde_json::Map::new();
-        for ((id, _), (after, before)) in self.cameras.iter().zip(now.frames.iter().zip(&self.before.frames)) {
+        let readings = now.cameras.iter().zip(&self.before.cameras);
+        let counts = now.frames.iter().zip(&self.before.frames);
+        for (((id, _), (after, before)), (reading, reading_before)) in self.cameras.iter().zip(counts).zip(readings) {
             #[expect(clippy::cast_precision_loss, reason = "a minute's frames")]
             let a_second = (after.0 - before.0) as f64 / seconds;
             cameras.insert(
                 id.to_string(),
-                json!({"frames_per_second": tenths(a_second), "dropped": after.1 - before.1}),
+                json!({
+                    "frames_per_second": tenths(a_second),
+                    "dropped": after.1 - before.1,
+                    "still": reading.still - reading_before.still,
+                    "old": reading.old - reading_before.old,
+                    "opened": reading.opened - reading_before.opened,
+                    "decode": reading.decode,
+                }),
             );
         }
         let json = json!({
@@ -143,6 +155,10 @@ impl StatsSource {
         self.before = now;
         json
     }
+}
+
+fn readings(cameras: &[(CameraId, Arc<Slot>)]) -> Vec<Reading> {
+    cameras.iter().map(|(_, slot)| slot.meter().read()).collect()
 }
 
 fn tenths(value: f64) -> f64 {

@@ -30,6 +30,7 @@ mod hang;
 #[allow(dead_code, reason = "as above")]
 #[path = "../run/rtsp.rs"]
 mod rtsp;
+mod streams;
 #[allow(dead_code, reason = "as above")]
 #[path = "../run/supervisor.rs"]
 mod supervisor;

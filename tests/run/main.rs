@@ -11,12 +11,15 @@ mod bad_input;
 mod broker;
 mod cameras;
 mod clip;
+#[allow(dead_code, reason = "tests/promises uses the rest")]
 mod daemon;
 #[path = "../given/mod.rs"]
 mod given;
 mod heads;
 mod outbox;
+mod pictures;
 mod recognition;
+#[allow(dead_code, reason = "tests/promises uses the rest")]
 mod rtsp;
 mod stopping;
 mod supervisor;
