@@ -19,6 +19,7 @@ use crate::publish::{Saying, ToOutbox};
 use crate::sightings::Recorder;
 use crate::track::{ShotTaken, Track};
 use crate::verdict::{Judgement, Verdict};
+use crate::visits::Tally;
 
 /// A person in view is reported as seen so often.
 const SEEN_EVERY: Duration = Duration::from_secs(1);
@@ -37,6 +38,7 @@ pub struct Announcer {
     recorder: Option<Recorder>,
     /// Whether pictures of faces are published.
     pictures: bool,
+    tally: Arc<Tally>,
     /// When each person was announced last, and on which track.
     announced: RefCell<HashMap<Ulid, (Instant, Ulid)>>,
     /// The last event about each track.
@@ -62,6 +64,7 @@ impl Announcer {
         say: tokio_mpsc::Sender<Saying>,
         recorder: Option<Recorder>,
         pictures: bool,
+        tally: Arc<Tally>,
     ) -> Self {
         Self {
             node,
@@ -72,6 +75,7 @@ impl Announcer {
             say,
             recorder,
             pictures,
+            tally,
             announced: RefCell::default(),
             events: RefCell::default(),
             in_view: RefCell::default(),
@@ -201,6 +205,7 @@ impl Announcer {
     }
 
     fn send(&self, event: Event) {
+        self.tally.event(&event.kind);
         tracing::info!(
             track = ulid_text(event.track),
             person = event.person.as_ref().map(|person| person.id.as_str()),

@@ -13,15 +13,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
+use prometheus_client::metrics::histogram::Histogram;
 
 use crate::align::Alignment;
 use crate::detect::Face;
 use crate::embed::Embedded;
 use crate::frame::Frame;
 use crate::heartbeat::{BEAT, Heartbeats, Pulse};
+use crate::metrics::STAGE_SECONDS;
 use crate::model::EmbedderModel;
 use crate::networks::Networks;
-use crate::runtime::{Provider, RuntimeSettings};
+use crate::runtime::{Provider, ProviderInUse, RuntimeSettings};
 
 /// Requests that may wait; more than the workers' frames and shots together in any sane house.
 const ROOM: usize = 64;
@@ -59,7 +61,7 @@ pub type EmbedAnswer = Box<dyn FnOnce(Option<Embedded>) + Send>;
 #[derive(Debug, Clone)]
 pub struct EngineFacts {
     /// What really runs the networks and why.
-    pub provider: String,
+    pub provider: ProviderInUse,
     /// The catalogue's entry of the embedding network.
     pub embedder: EmbedderModel,
     /// How a face is cut out for the embedding network.
@@ -78,11 +80,23 @@ pub struct Meter {
 }
 
 /// One stage's count and time since the start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stage {
     count: AtomicU64,
     runs: AtomicU64,
     spent_us: AtomicU64,
+    seconds: Histogram,
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self {
+            count: AtomicU64::new(0),
+            runs: AtomicU64::new(0),
+            spent_us: AtomicU64::new(0),
+            seconds: Histogram::new(STAGE_SECONDS),
+        }
+    }
 }
 
 impl Stage {
@@ -91,6 +105,12 @@ impl Stage {
         self.runs.fetch_add(1, Ordering::Relaxed);
         self.spent_us
             .fetch_add(u64::try_from(spent.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.seconds.observe(spent.as_secs_f64());
+    }
+
+    /// Seconds of each run.
+    pub fn seconds(&self) -> &Histogram {
+        &self.seconds
     }
 
     /// In how many runs, since the start: crops that wait together are one run.
@@ -123,7 +143,7 @@ pub fn start(
         match Networks::open(&settings) {
             Ok(networks) => {
                 let facts = EngineFacts {
-                    provider: networks.provider.to_string(),
+                    provider: networks.provider.clone(),
                     embedder: networks.embedder.model().clone(),
                     alignment: networks.embedder.alignment(),
                 };

@@ -223,12 +223,17 @@ impl Watch {
     /// Lets `step` move the visits on, and passes on what comes out of them.
     fn drive(&mut self, step: impl FnOnce(&mut Visits, &dyn Identifier, &mut Tell<'_>)) {
         let identifier = Arc::clone(&self.identifier.read().unwrap_or_else(PoisonError::into_inner));
-        let (announcer, engine, inbox, waited_for) = (&self.announcer, &self.engine, &self.inbox, &mut self.waited_for);
+        let (announcer, engine, inbox) = (&self.announcer, &self.engine, &self.inbox);
+        let (tally, waited_for) = (self.slot.tally(), &mut self.waited_for);
         step(&mut self.visits, &*identifier, &mut |happening| match happening {
             Happening::Wanted(shot) => *waited_for += usize::from(embed(engine, inbox, shot)),
             Happening::Judged { track, judgement, was } => announcer.judged(track, judgement, was, Instant::now()),
-            Happening::Ended(track) => announcer.ended(track),
+            Happening::Ended(track) => {
+                announcer.ended(track);
+                tally.track_ended();
+            }
         });
+        self.slot.tally().set_tracks(self.visits.tracks().count());
     }
 }
 

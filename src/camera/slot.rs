@@ -1,12 +1,13 @@
 //! The latest frame of a camera. A reader that is faster than its worker replaces the frame: what is old is dropped
 //! and counted, never queued.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Meter;
 use crate::frame::Frame;
+use crate::visits::Tally;
 
 /// Room for one frame.
 #[derive(Debug, Default)]
@@ -15,7 +16,9 @@ pub struct Slot {
     taken: Condvar,
     put: AtomicU64,
     dropped: AtomicU64,
+    online: AtomicBool,
     meter: Arc<Meter>,
+    tally: Arc<Tally>,
 }
 
 impl Slot {
@@ -51,9 +54,24 @@ impl Slot {
         (self.put.load(Ordering::Relaxed), self.dropped.load(Ordering::Relaxed))
     }
 
+    /// Whether the camera delivers.
+    pub fn is_online(&self) -> bool {
+        self.online.load(Ordering::Relaxed)
+    }
+
+    /// The camera delivers, or no longer does.
+    pub fn set_online(&self, online: bool) {
+        self.online.store(online, Ordering::Relaxed);
+    }
+
     /// What else is counted of this camera.
     pub fn meter(&self) -> &Arc<Meter> {
         &self.meter
+    }
+
+    /// What is counted of the visits before this camera.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Frame>> {

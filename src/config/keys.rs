@@ -114,6 +114,12 @@ pub(super) const TOP: &[Key] = &[
     ),
     key("publish", Kind::Table(PUBLISH), "", "What leaves the box."),
     key(
+        "http",
+        Kind::Table(HTTP),
+        "",
+        "Figures for Prometheus, and whether the daemon is well; see [HTTP](http.md).",
+    ),
+    key(
         "retain",
         Kind::Table(RETAIN),
         "",
@@ -236,6 +242,14 @@ const PUBLISH: &[Key] = &[key(
     Kind::Switch,
     "`false`",
     "Publish a picture of the best shot of each verdict. Whoever may read the topic sees faces.",
+)];
+
+const HTTP: &[Key] = &[key(
+    "listen",
+    Kind::Text,
+    "`\"127.0.0.1:9464\"`",
+    "`ADDRESS:PORT` of `/metrics`, `/health` and `/ready`, or `off`. No names of people are there, but whoever reaches \
+     it learns when somebody is at a camera. Port 0 takes a free one, which the log names.",
 )];
 
 const RETAIN: &[Key] = &[

@@ -20,6 +20,7 @@ pub(super) struct Raw {
     pub(super) presence: Presence,
     pub(super) watchdog: Watchdog,
     pub(super) publish: Publish,
+    pub(super) http: Http,
     pub(super) retain: Retain,
     pub(super) camera: Vec<Camera>,
 }
@@ -76,6 +77,12 @@ pub(super) struct Watchdog {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Publish {
     pub(super) faces: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Http {
+    pub(super) listen: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::env;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub watchdog_silence: Duration,
     /// Whether pictures of faces are published.
     pub publish_faces: bool,
+    /// Where figures and health can be read, if anywhere.
+    pub http: Option<SocketAddr>,
     /// What is remembered of visits.
     pub retention: Retention,
     /// At least one; their ids differ.
@@ -102,6 +105,7 @@ pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Opt
     let mqtt = mqtt(raw.mqtt, folder, mistakes);
     let broker = mqtt.clone().map(Arc::new);
     let cameras = cameras(raw.camera, broker.as_ref(), folder, mistakes);
+    let http = listen(raw.http.listen.as_deref(), mistakes);
     let runtime = raw.runtime;
     Some(Settings {
         node,
@@ -123,6 +127,7 @@ pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Opt
         announce_again: Duration::from_secs(raw.announce_again_s.unwrap_or(30)),
         watchdog_silence: Duration::from_secs(raw.watchdog.silent_s.unwrap_or(60)),
         publish_faces: raw.publish.faces.unwrap_or(false),
+        http,
         retention: retention(&raw.retain),
         cameras,
     })
@@ -201,6 +206,23 @@ fn mqtt(raw: raw::Mqtt, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Mq
         client_id: raw.client_id,
         keep_alive_s: raw.keep_alive_s.unwrap_or(15),
     })
+}
+
+/// Where HTTP is served, `None` for nowhere.
+fn listen(text: Option<&str>, mistakes: &mut Vec<Mistake>) -> Option<SocketAddr> {
+    match text.unwrap_or("127.0.0.1:9464") {
+        "off" => None,
+        text => text
+            .parse()
+            .map_err(|_| {
+                let valid = "write an address and a port, such as \"127.0.0.1:9464\" or \"[::1]:9464\", or \"off\"";
+                mistakes.push(Mistake::new(
+                    "http.listen",
+                    format!("{text:?} is no address to listen on; {valid}"),
+                ));
+            })
+            .ok(),
+    }
 }
 
 /// Host, port, and whether TLS is spoken.

@@ -7,10 +7,9 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use crate::announce::Announcer;
-use crate::camera::{self, CameraError, CameraSource, Gate, Opener, Opening, Reader, Slot, View};
+use crate::camera::{self, CameraError, CameraSource, CameraState, Gate, Opener, Opening, Reader, Roster, Slot, View};
 use crate::config::{CameraSettings, Settings};
 use crate::engine::{EngineFacts, Request};
-use crate::frame::CameraId;
 use crate::heartbeat::Heartbeats;
 use crate::publish::{Saying, ToOutbox};
 use crate::sightings::{Memory, Recorder};
@@ -115,6 +114,7 @@ impl Cameras {
                         memory: memory.clone(),
                     }),
                     wiring.settings.publish_faces,
+                    Arc::clone(camera.slot.tally()),
                 ),
             };
             camera.threads.push(watcher.start(inbox, (wiring.over)())?);
@@ -122,10 +122,12 @@ impl Cameras {
         Ok(())
     }
 
-    /// The slots, for counting.
-    pub(super) fn slots(&self) -> Vec<(CameraId, Arc<Slot>)> {
+    /// The cameras, for counting.
+    pub(super) fn roster(&self) -> Roster {
         let slot = |camera: &Camera| (camera.settings.id.clone(), Arc::clone(&camera.slot));
-        self.cameras.iter().map(slot).collect()
+        let roster = Roster::default();
+        roster.set(self.cameras.iter().map(slot).collect());
+        roster
     }
 
     /// Ends the workers, which say what there is to be said, and waits for all threads.
@@ -160,9 +162,13 @@ impl Camera {
             stop,
         };
         let (frame_ready, changed) = (self.worker.clone(), self.worker.clone());
+        let slot = Arc::clone(&self.slot);
         let thread = reader.start(
             move || tell(&frame_ready, Heard::FrameReady),
-            move |state| tell(&changed, Heard::Camera(state)),
+            move |state| {
+                slot.set_online(state == CameraState::Online);
+                tell(&changed, Heard::Camera(state));
+            },
         )?;
         self.threads.push(thread);
         Ok(())

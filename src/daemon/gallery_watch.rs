@@ -1,7 +1,7 @@
 //! Looks whether the gallery changed, so that somebody who was enrolled is known a second later, and somebody who was
 //! removed is not.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::gallery::{Gallery, GalleryError, PersonSummary};
 use crate::identify::IdentifierSource;
+use crate::metrics::Instruments;
 use crate::publish::Saying;
 use crate::sightings::Memory;
 use crate::stop::Stop;
@@ -23,11 +24,12 @@ pub(super) fn start(
     identifier: SharedIdentifier,
     sayings: mpsc::Sender<Saying>,
     memory: Option<Memory>,
+    instruments: Arc<Instruments>,
     stop: Stop,
 ) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("gallery".to_owned()).spawn(move || {
         while !stop.wait(EVERY) {
-            match look(&mut gallery, &source, &identifier, memory.as_ref()) {
+            match look(&mut gallery, &source, &identifier, memory.as_ref(), &instruments) {
                 Ok(None) => {}
                 Ok(Some(enrolled)) => {
                     let _ = sayings.blocking_send(enrolled);
@@ -51,6 +53,7 @@ fn look(
     source: &IdentifierSource,
     identifier: &SharedIdentifier,
     memory: Option<&Memory>,
+    instruments: &Instruments,
 ) -> Result<Option<Saying>, GalleryError> {
     if !gallery.changed()? {
         return Ok(None);
@@ -61,6 +64,7 @@ fn look(
         memory.people(people.iter().map(|summary| summary.person.uid).collect());
     }
     *identifier.write().unwrap_or_else(PoisonError::into_inner) = source.identifier(Some(gallery))?;
+    instruments.set_people(people.len());
     tracing::info!(people = people.len(), "the gallery changed");
     Ok(Some(enrolled(people)))
 }

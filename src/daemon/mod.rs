@@ -11,8 +11,9 @@ mod supervisor;
 mod watchdog;
 
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,10 +30,14 @@ use crate::config::Settings;
 use crate::engine::{self, EngineFacts, Meter};
 use crate::gallery::Gallery;
 use crate::heartbeat::Heartbeats;
+use crate::http;
 use crate::identify::IdentifierSource;
+use crate::metrics::Instruments;
 use crate::model::{EmbedderModel, Kind, ModelFile};
 use crate::networks::{self, DETECTOR};
-use crate::publish::{self, Depth, Desk, Farewell, Info, ModelInfo, Outbox, Saying, StatsSource, ToOutbox, Topics};
+use crate::publish::{
+    self, Connection, Depth, Desk, Farewell, Info, ModelInfo, Outbox, Saying, StatsSource, ToOutbox, Topics,
+};
 use crate::sightings::{Memory, Retention, Sightings};
 use crate::state_dir;
 use crate::stop::Stop;
@@ -104,14 +109,28 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     let options = publish::options(&settings.mqtt, &node, &topics)?;
     let outbox = Outbox::open(state)?;
     let (memory, memory_thread) = remember(state, settings.retention, &heartbeats);
-    let stats = StatsSource::new(cameras.slots(), Arc::clone(&meter), outbox.depth());
-    let publishing = Publishing::start(&runtime, outbox, options, topics, settings, stats, &heartbeats)?;
+    let instruments = Arc::new(Instruments {
+        started,
+        heartbeats: heartbeats.clone(),
+        silence: settings.watchdog_silence,
+        cameras: cameras.roster(),
+        engine: Arc::clone(&meter),
+        outbox: outbox.depth(),
+        connection: Connection::default(),
+        people: AtomicUsize::new(0),
+        open: OnceLock::new(),
+    });
+    let publishing = Publishing::start(&runtime, outbox, options, topics, settings, &instruments)?;
+    let line = Arc::clone(&instruments);
     let watchdog = Watchdog::start(Watch {
         heartbeats: heartbeats.clone(),
         silence: settings.watchdog_silence,
         farewell: publishing.farewell.clone(),
-        status: Box::new(|| "running".to_owned()),
+        status: Box::new(move || line.line()),
     })?;
+    if let Some(address) = settings.http {
+        http::start(runtime.handle(), address, Arc::clone(&instruments));
+    }
     tracing::info!(%node, broker = %format!("{}:{}", settings.mqtt.host, settings.mqtt.port), "started");
 
     let facts = match wait_for_networks(&news) {
@@ -137,12 +156,13 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     let networks = networks_in_use(settings, &facts.embedder, &source)?;
     // In this order: once `info` is there, the node is `online`.
     let enrolled = people.len();
+    instruments.set_people(enrolled);
     if let Some(memory) = &memory {
         memory.people(people.iter().map(|summary| summary.person.uid).collect());
     }
     publishing.say(gallery_watch::enrolled(people));
     publishing.say(Saying::Info(Box::new(Info {
-        provider: facts.provider.clone(),
+        provider: facts.provider.to_string(),
         models: networks.files,
         cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
         people: enrolled,
@@ -154,6 +174,7 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         Arc::clone(&identifier),
         publishing.sayings.clone(),
         memory.clone(),
+        Arc::clone(&instruments),
         stop.beating(heartbeats.pulse("gallery")),
     )?;
     cameras.watch(&cameras::Wiring {
@@ -172,6 +193,7 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         },
     })?;
     drop(engine);
+    instruments.set_open(facts.provider.provider, &networks.model);
     // Not only once the broker is there: until then events wait in the outbox, and a broker that is away must not make
     // the supervisor give up on us.
     watchdog.ready();
@@ -299,16 +321,15 @@ impl Publishing {
         options: rumqttc::MqttOptions,
         topics: Topics,
         settings: &Settings,
-        stats: StatsSource,
-        heartbeats: &Heartbeats,
+        instruments: &Instruments,
     ) -> anyhow::Result<Self> {
         let (sayings, to_desk) = tokio_mpsc::channel(ROOM);
         let (answers, from_outbox) = tokio_mpsc::channel(ROOM);
         let (link_events, link) = tokio_mpsc::channel(4);
         let (farewell, until) = watch::channel(Farewell::Stay);
         let depth = outbox.depth();
-        let (outbox, outbox_thread) = outbox.beating(heartbeats.pulse("outbox")).start(answers)?;
-        runtime.spawn(publish::link(options, link_events));
+        let (outbox, outbox_thread) = outbox.beating(instruments.heartbeats.pulse("outbox")).start(answers)?;
+        runtime.spawn(publish::link(options, link_events, instruments.connection.clone()));
         let desk = Desk {
             topics,
             sayings: to_desk,
@@ -318,8 +339,12 @@ impl Publishing {
             farewell: until,
             presence_hold: settings.presence_hold,
             cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
-            stats,
-            pulse: heartbeats.pulse("desk"),
+            stats: StatsSource::new(
+                instruments.cameras.clone(),
+                Arc::clone(&instruments.engine),
+                depth.clone(),
+            ),
+            pulse: instruments.heartbeats.pulse("desk"),
         };
         Ok(Self {
             sayings,

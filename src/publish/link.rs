@@ -9,6 +9,7 @@ use rumqttc::{
 };
 use tokio::sync::mpsc;
 
+use super::connection::Connection;
 use super::topics::Topics;
 use crate::config::MqttSettings;
 
@@ -80,18 +81,20 @@ pub fn listener_options(settings: &MqttSettings, id: &str) -> anyhow::Result<Mqt
 
 /// Connects again and again, until the client is told to disconnect. Runs as a task of its own, since the client
 /// makes progress only while it is polled.
-pub async fn link(options: MqttOptions, events: mpsc::Sender<LinkEvent>) {
+pub async fn link(options: MqttOptions, events: mpsc::Sender<LinkEvent>, connection: Connection) {
     let mut pause = FIRST_PAUSE;
     loop {
         let (client, mut eventloop) = AsyncClient::builder(options.clone()).capacity(ROOM).build();
         match connect(&mut eventloop).await {
             Ok(()) => {
                 tracing::info!("connected to the broker");
+                connection.up();
                 pause = FIRST_PAUSE;
                 if events.send(LinkEvent::Up(client)).await.is_err() {
                     return;
                 }
                 let ended = serve(&mut eventloop).await;
+                connection.down();
                 if events.send(LinkEvent::Down).await.is_err() {
                     return;
                 }

@@ -1,6 +1,7 @@
 //! From events and states to MQTT.
 //!
 //! - `outbox`: events survive here until the broker has acknowledged them on `log`
+//! - `connection`: whether there is a broker
 //! - `link`: one connection after the other
 //! - `desk`: what has to be said and in which order
 //! - `presence`: who is `ON`
@@ -9,6 +10,7 @@
 //!
 //! Home Assistant's discovery will be one more set of retained states at the desk.
 
+mod connection;
 mod desk;
 mod link;
 mod outbox;
@@ -18,6 +20,7 @@ mod topics;
 
 use std::sync::Arc;
 
+pub use connection::Connection;
 pub use desk::{Desk, Farewell};
 pub use link::{LinkEvent, check_broker, in_words, link, listener_options, options};
 pub use outbox::{Depth, FromOutbox, Outbox, OutboxError, ToOutbox};

@@ -1,5 +1,6 @@
 //! The payloads of the retained topics.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::outbox::Depth;
 use super::presence::Sighting;
-use crate::camera::{Reading, Slot};
+use crate::camera::{Reading, Roster, Slot};
 use crate::engine::Meter;
 use crate::event::{time_text, two_decimals_down, ulid_text};
 use crate::frame::CameraId;
@@ -79,7 +80,7 @@ fn named(person: &Person) -> Value {
 
 /// Where the numbers of `stats` come from.
 pub struct StatsSource {
-    cameras: Vec<(CameraId, Arc<Slot>)>,
+    cameras: Roster,
     meter: Arc<Meter>,
     depth: Depth,
     before: Before,
@@ -88,20 +89,18 @@ pub struct StatsSource {
 /// The counts at the last report.
 struct Before {
     at: Instant,
-    frames: Vec<(u64, u64)>,
-    cameras: Vec<Reading>,
+    /// Of each camera: put, dropped, and what else its meter counts.
+    cameras: HashMap<CameraId, (u64, u64, Reading)>,
     detections: (u64, Duration),
     embeddings: (u64, Duration),
 }
 
 impl StatsSource {
     /// Counts from now on.
-    pub fn new(cameras: Vec<(CameraId, Arc<Slot>)>, meter: Arc<Meter>, depth: Depth) -> Self {
-        let frames = cameras.iter().map(|(_, slot)| slot.counts()).collect();
+    pub fn new(cameras: Roster, meter: Arc<Meter>, depth: Depth) -> Self {
         Self {
             before: Before {
                 at: Instant::now(),
-                frames,
                 cameras: readings(&cameras),
                 detections: meter.detections.so_far(),
                 embeddings: meter.embeddings.so_far(),
@@ -116,27 +115,27 @@ impl StatsSource {
     pub(super) fn json(&mut self) -> Value {
         let now = Before {
             at: Instant::now(),
-            frames: self.cameras.iter().map(|(_, slot)| slot.counts()).collect(),
             cameras: readings(&self.cameras),
             detections: self.meter.detections.so_far(),
             embeddings: self.meter.embeddings.so_far(),
         };
         let seconds = now.at.saturating_duration_since(self.before.at).as_secs_f64().max(1e-3);
         let mut cameras = serde_json::Map::new();
-        let readings = now.cameras.iter().zip(&self.before.cameras);
-        let counts = now.frames.iter().zip(&self.before.frames);
-        for (((id, _), (after, before)), (reading, reading_before)) in self.cameras.iter().zip(counts).zip(readings) {
+        for (id, after) in &now.cameras {
+            // A camera that was restarted counts from 0 again.
+            let before = self.before.cameras.get(id).filter(|before| before.0 <= after.0);
+            let (put, dropped, reading) = before.copied().unwrap_or_default();
             #[expect(clippy::cast_precision_loss, reason = "a minute's frames")]
-            let a_second = (after.0 - before.0) as f64 / seconds;
+            let a_second = (after.0 - put) as f64 / seconds;
             cameras.insert(
                 id.to_string(),
                 json!({
                     "frames_per_second": tenths(a_second),
-                    "dropped": after.1 - before.1,
-                    "still": reading.still - reading_before.still,
-                    "old": reading.old - reading_before.old,
-                    "opened": reading.opened - reading_before.opened,
-                    "decode": reading.decode,
+                    "dropped": after.1.saturating_sub(dropped),
+                    "still": after.2.still.saturating_sub(reading.still),
+                    "old": after.2.old.saturating_sub(reading.old),
+                    "opened": after.2.opened.saturating_sub(reading.opened),
+                    "decode": after.2.decode,
                 }),
             );
         }
@@ -157,8 +156,12 @@ impl StatsSource {
     }
 }
 
-fn readings(cameras: &[(CameraId, Arc<Slot>)]) -> Vec<Reading> {
-    cameras.iter().map(|(_, slot)| slot.meter().read()).collect()
+fn readings(cameras: &Roster) -> HashMap<CameraId, (u64, u64, Reading)> {
+    let counts = |(id, slot): (CameraId, Arc<Slot>)| {
+        let (put, dropped) = slot.counts();
+        (id, (put, dropped, slot.meter().read()))
+    };
+    cameras.all().into_iter().map(counts).collect()
 }
 
 fn tenths(value: f64) -> f64 {

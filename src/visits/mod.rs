@@ -3,10 +3,12 @@
 //! drives it in real time ([`crate::watcher`]), `kith evaluate` and `kith explain` as fast as they can.
 
 mod picture;
+mod tally;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use tally::Tally;
 use ulid::Ulid;
 
 use crate::align::Alignment;

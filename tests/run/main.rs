@@ -13,9 +13,11 @@ mod cameras;
 mod clip;
 #[allow(dead_code, reason = "tests/promises uses the rest")]
 mod daemon;
+mod exposition;
 #[path = "../given/mod.rs"]
 mod given;
 mod heads;
+mod http;
 mod outbox;
 mod pictures;
 mod recognition;
