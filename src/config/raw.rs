@@ -18,6 +18,8 @@ pub(super) struct Raw {
     pub(super) verdict: Verdict,
     pub(super) presence: Presence,
     pub(super) publish: Publish,
+    pub(super) home_assistant: HomeAssistant,
+    pub(super) requests: Requests,
     pub(super) camera: Vec<Camera>,
 }
 
@@ -28,6 +30,9 @@ pub(super) struct Mqtt {
     pub(super) username: Option<String>,
     pub(super) password_file: Option<PathBuf>,
     pub(super) ca_file: Option<PathBuf>,
+    pub(super) client_cert_file: Option<PathBuf>,
+    pub(super) client_key_file: Option<PathBuf>,
+    pub(super) server_name: Option<String>,
     pub(super) base_topic: Option<String>,
     pub(super) client_id: Option<String>,
     pub(super) keep_alive_s: Option<u16>,
@@ -66,6 +71,20 @@ pub(super) struct Presence {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Publish {
     pub(super) faces: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct HomeAssistant {
+    pub(super) enabled: Option<bool>,
+    pub(super) discovery_prefix: Option<String>,
+    pub(super) birth_topic: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Requests {
+    pub(super) enabled: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
