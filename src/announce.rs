@@ -16,7 +16,7 @@ use crate::event::{Event, EventKind, two_decimals_down, ulid_text};
 use crate::frame::{CameraId, CapturedAt};
 use crate::gallery::Person;
 use crate::publish::{Saying, ToOutbox};
-use crate::track::{ShotTaken, Track, Tracker};
+use crate::track::{ShotTaken, Track};
 use crate::verdict::{Judgement, Verdict};
 
 /// A person in view is reported as seen so often.
@@ -34,6 +34,8 @@ pub struct Announcer {
     say: tokio_mpsc::Sender<Saying>,
     /// When each person was announced last, and on which track.
     announced: RefCell<HashMap<Ulid, (Instant, Ulid)>>,
+    /// The last event about each track.
+    events: RefCell<HashMap<Ulid, Ulid>>,
     /// What was said last about who is in view, to say it again only when it changes.
     in_view: RefCell<Option<(Vec<Ulid>, usize)>>,
     seen_at: Cell<Option<Instant>>,
@@ -58,6 +60,7 @@ impl Announcer {
             outbox,
             say,
             announced: RefCell::default(),
+            events: RefCell::default(),
             in_view: RefCell::default(),
             seen_at: Cell::default(),
         }
@@ -71,18 +74,19 @@ impl Announcer {
         }
     }
 
-    /// Says that `track` was judged, unless its person was announced a moment ago on another track.
-    pub fn judged(&self, track: &mut Track, judgement: &Judgement) {
-        let Some(shot) = track.shots.last().cloned() else {
+    /// Says that `track` was judged, unless its person was announced a moment ago on another track. `was` is the verdict
+    /// before.
+    pub fn judged(&self, track: &Track, judgement: &Judgement, was: Option<&Verdict>, now: Instant) {
+        let Some(shot) = track.shots.last() else {
             return;
         };
         let (kind, verdict) = match judgement {
             Judgement::Preliminary(verdict) => (EventKind::Preliminary, verdict),
             Judgement::Voted(verdict) if verdict.person.is_some() => (EventKind::Recognized, verdict),
             Judgement::Voted(verdict) => (EventKind::Unknown, verdict),
-            Judgement::Corrected(verdict) => match track.shots.announced {
+            Judgement::Corrected(verdict) => match self.event_of(track) {
                 Some(corrects) => {
-                    let was = track.shots.verdict.as_ref().and_then(|before| before.person.clone());
+                    let was = was.and_then(|before| before.person.clone());
                     (EventKind::Corrected { corrects, was }, verdict)
                 }
                 // What was never announced needs no correction.
@@ -90,7 +94,6 @@ impl Announcer {
                 None => (EventKind::Unknown, verdict),
             },
         };
-        let now = Instant::now();
         if !matches!(kind, EventKind::Preliminary) {
             self.seen_by(track, verdict, shot.captured_at);
         }
@@ -105,12 +108,16 @@ impl Announcer {
             );
             return;
         }
-        let event = self.event(kind, track.id, &shot, verdict);
+        let event = self.event(kind, track.id, shot, verdict);
         if !matches!(event.kind, EventKind::Preliminary) {
             self.face(track.shots.best());
         }
-        track.shots.announced = Some(event.id);
+        self.events.borrow_mut().insert(track.id, event.id);
         self.send(event);
+    }
+
+    fn event_of(&self, track: &Track) -> Option<Ulid> {
+        self.events.borrow().get(&track.id).copied()
     }
 
     /// Whether `person` was not announced on another track within the time; remembers it if so.
@@ -127,10 +134,11 @@ impl Announcer {
     }
 
     /// Says that a track ended, if it was announced.
-    pub fn left(&self, track: &Track) {
+    pub fn ended(&self, track: &Track) {
+        let announced = self.events.borrow_mut().remove(&track.id);
         let shots = &track.shots;
         // A track that got no verdict has nobody who could leave.
-        let (Some(_), Some(shot), Some(verdict)) = (shots.announced, shots.last(), &shots.verdict) else {
+        let (Some(_), Some(shot), Some(verdict)) = (announced, shots.last(), &shots.verdict) else {
             return;
         };
         let duration = track.last.monotonic.saturating_duration_since(track.first.monotonic);
@@ -188,10 +196,10 @@ impl Announcer {
     }
 
     /// Says who is in view, if that changed.
-    pub fn in_view(&self, tracker: &Tracker) {
+    pub fn in_view<'a>(&self, tracks: impl Iterator<Item = &'a Track>) {
         let mut people: Vec<Arc<Person>> = Vec::new();
         let mut unknown = 0;
-        for verdict in tracker.iter().filter_map(|track| track.shots.verdict.as_ref()) {
+        for verdict in tracks.filter_map(|track| track.shots.verdict.as_ref()) {
             match &verdict.person {
                 Some(person) if people.iter().any(|other| other.uid == person.uid) => {}
                 Some(person) => people.push(Arc::clone(person)),
@@ -211,8 +219,7 @@ impl Announcer {
     }
 
     /// Says which named people are seen, about once a second.
-    pub fn seen(&self, tracker: &Tracker) {
-        let now = Instant::now();
+    pub fn seen<'a>(&self, tracks: impl Iterator<Item = &'a Track>, now: Instant) {
         if self
             .seen_at
             .get()
@@ -220,7 +227,7 @@ impl Announcer {
         {
             return;
         }
-        for track in tracker.iter() {
+        for track in tracks {
             if let Some(verdict) = &track.shots.verdict {
                 self.seen_at.set(Some(now));
                 self.seen_by(track, verdict, track.last);
@@ -235,7 +242,7 @@ impl Announcer {
                 camera: self.camera.clone(),
                 at,
                 confidence: verdict.confidence,
-                event: track.shots.announced,
+                event: self.event_of(track),
             });
         }
     }

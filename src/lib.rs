@@ -35,4 +35,5 @@ pub mod stop;
 pub mod track;
 pub mod verdict;
 pub mod verification;
+pub mod visits;
 pub mod watcher;

@@ -13,6 +13,7 @@ use crate::engine::{EngineFacts, Request};
 use crate::frame::CameraId;
 use crate::publish::{Saying, ToOutbox};
 use crate::stop::Stop;
+use crate::visits::VisitRules;
 use crate::watcher::{Heard, Inbox, SharedIdentifier, Watcher, tell};
 
 /// What the workers are connected to.
@@ -81,10 +82,12 @@ impl Cameras {
                 camera: id.clone(),
                 slot: Arc::clone(&camera.slot),
                 min_face_px: camera.settings.min_face_px,
-                min_shots: wiring.settings.min_shots,
-                single_pictures: camera.settings.address.single_pictures(),
-                pictures: wiring.settings.publish_faces,
-                alignment: wiring.facts.alignment,
+                rules: VisitRules {
+                    min_shots: wiring.settings.min_shots,
+                    single_pictures: camera.settings.address.single_pictures(),
+                    pictures: wiring.settings.publish_faces,
+                    alignment: wiring.facts.alignment,
+                },
                 identifier: Arc::clone(wiring.identifier),
                 engine: wiring.engine.clone(),
                 announcer: Announcer::new(

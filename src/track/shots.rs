@@ -118,8 +118,6 @@ pub struct Shots {
     pub preliminary: bool,
     /// The last vote's verdict.
     pub verdict: Option<Verdict>,
-    /// The last event about this track that was published, and its id.
-    pub announced: Option<ulid::Ulid>,
 }
 
 /// The best shot of a track, for its events.

@@ -9,6 +9,7 @@ mod links;
 mod models;
 mod progress;
 mod setup;
+mod soak;
 mod test;
 mod trainer;
 
@@ -38,6 +39,7 @@ enum Command {
     Bench(bench::Args),
     /// Fit the thresholds and calibration in onnx/models.toml on the development photos (KITH_DATA)
     Calibrate,
+    Soak(soak::Args),
 }
 
 fn main() -> ExitCode {
@@ -60,5 +62,6 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Trainer(args) => trainer::run(args, &checkout),
         Command::Bench(args) => bench::run(args, &checkout).map(|()| ExitCode::SUCCESS),
         Command::Calibrate => calibrate::run(&checkout).map(|()| ExitCode::SUCCESS),
+        Command::Soak(args) => soak::run(args, &checkout),
     }
 }

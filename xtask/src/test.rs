@@ -168,14 +168,14 @@ impl Step {
 }
 
 /// What doc tests, integration tests and end-to-end tests find in place.
-fn set_up(checkout: &Checkout, setup: &Setup<'_>) -> Result<()> {
+pub(crate) fn set_up(checkout: &Checkout, setup: &Setup<'_>) -> Result<()> {
     setup.tools(&[Tool::Ffmpeg, Tool::Mosquitto])?;
     setup.packages(&[Role::Weights, Role::Photos, Role::Runtime, Role::OldestRuntime])?;
     models::make(checkout, setup)
 }
 
 /// What the tests are told about where things lie; all paths absolute.
-fn in_test_environment<'c>(command: &'c mut Command, checkout: &Checkout) -> Result<&'c mut Command> {
+pub(crate) fn in_test_environment<'c>(command: &'c mut Command, checkout: &Checkout) -> Result<&'c mut Command> {
     checkout
         .with_models(command)
         .env("KITH_PACKAGES", checkout.path(".cache/packages"))
@@ -194,7 +194,7 @@ fn in_test_environment<'c>(command: &'c mut Command, checkout: &Checkout) -> Res
 }
 
 /// The machine's own nextest, any version, else ours.
-fn nextest(checkout: &Checkout, setup: &Setup<'_>) -> Result<Command> {
+pub(crate) fn nextest(checkout: &Checkout, setup: &Setup<'_>) -> Result<Command> {
     let mut nextest = checkout.cargo();
     if !checkout::succeeds(checkout.cargo().args(["nextest", "--version"])) {
         nextest = checkout.cargo_tool(setup.unpacked(Role::Nextest)?.as_os_str());

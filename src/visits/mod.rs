@@ -1,0 +1,210 @@
+//! The visits before one camera, from faces to verdicts: no threads, no channels, no clock. Faces of frames and
+//! embeddings of shots go in, each with its time; what is to be embedded and what there is to say comes out. The daemon
+//! drives it in real time ([`crate::watcher`]), `kith evaluate` and `kith explain` as fast as they can.
+
+mod picture;
+
+use std::time::Instant;
+
+use ulid::Ulid;
+
+use crate::align::Alignment;
+use crate::detect::Face;
+use crate::embed::Embedded;
+use crate::event::ulid_text;
+use crate::frame::Frame;
+use crate::identify::Identifier;
+use crate::quality::Quality;
+use crate::track::{ShotTaken, Track, Tracker};
+use crate::verdict::{Judgement, Rules, Said, Verdict, judge};
+
+/// How the visits before a camera are watched.
+#[derive(Debug, Clone, Copy)]
+pub struct VisitRules {
+    /// Good shots before the vote, 1 or more.
+    pub min_shots: usize,
+    /// Whether each picture stands alone: no visit lasts from one to the next, and no vote is held on one shot.
+    pub single_pictures: bool,
+    /// Whether faces are cut out for publishing.
+    pub pictures: bool,
+    /// How a face is cut out for the embedding network.
+    pub alignment: Alignment,
+}
+
+/// A face of a frame that is worth embedding.
+#[derive(Debug, Clone)]
+pub struct WantedShot {
+    /// Its track.
+    pub track: Ulid,
+    /// Where and when.
+    pub taken: ShotTaken,
+    /// Cut out as the embedding network takes it.
+    pub aligned: image::RgbImage,
+}
+
+/// What comes out.
+#[derive(Debug)]
+pub enum Happening<'a> {
+    /// A shot is to be embedded; the answer goes to [`Visits::embedded`].
+    Wanted(WantedShot),
+    /// There is something to say about a track.
+    Judged {
+        /// The track, with the shots that were judged and the new verdict.
+        track: &'a Track,
+        /// What there is to say.
+        judgement: &'a Judgement,
+        /// The verdict before, if there was one.
+        was: Option<&'a Verdict>,
+    },
+    /// A track ended; nothing more will be said about it.
+    Ended(&'a Track),
+}
+
+/// Takes what comes out, in order.
+pub type Tell<'a> = dyn FnMut(Happening<'_>) + 'a;
+
+/// The visits before one camera.
+#[derive(Debug)]
+pub struct Visits {
+    rules: VisitRules,
+    tracker: Tracker,
+    /// Answers that came after their track's end.
+    late: u64,
+}
+
+impl Visits {
+    /// Nobody there yet.
+    pub fn new(rules: VisitRules) -> Self {
+        Self {
+            rules,
+            tracker: Tracker::default(),
+            late: 0,
+        }
+    }
+
+    /// The tracks of now.
+    pub fn tracks(&self) -> impl Iterator<Item = &Track> {
+        self.tracker.iter()
+    }
+
+    /// How many answers came after their track's end.
+    pub fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// A frame was searched, and these are its faces.
+    pub fn saw(&mut self, frame: &Frame, faces: &[Face], identifier: &dyn Identifier, tell: &mut Tell<'_>) {
+        if self.rules.single_pictures {
+            self.finish(identifier, tell);
+        }
+        self.tracker.see(faces, frame.captured_at);
+        for track in self.tracker.iter_mut() {
+            if track.last == frame.captured_at
+                && let Some(shot) = wanted(track, frame, &self.rules)
+            {
+                tell(Happening::Wanted(shot));
+            }
+        }
+    }
+
+    /// A shot that was wanted comes back with its embedding; `None` where the network failed.
+    pub fn embedded(
+        &mut self,
+        id: Ulid,
+        taken: ShotTaken,
+        embedded: Option<Embedded>,
+        identifier: &dyn Identifier,
+        tell: &mut Tell<'_>,
+    ) {
+        let Some(track) = self.tracker.get_mut(id) else {
+            self.late += 1;
+            return;
+        };
+        track.shots.answered();
+        let Some(embedded) = embedded else { return };
+        let mut of = id;
+        if track.shots.is_somebody_else(&taken, &embedded.embedding) {
+            if let Some(before) = self.tracker.split(id, taken.captured_at) {
+                tracing::debug!(track = ulid_text(id), "somebody else is there now");
+                self.end(before, identifier, tell);
+            }
+            // The new track stands where the old one stood.
+            let new = self.tracker.iter().find(|track| track.first == taken.captured_at);
+            of = new.map_or(id, |track| track.id);
+        }
+        let Some(track) = self.tracker.get_mut(of) else { return };
+        track.shots.keep(taken, embedded);
+        judge_track(track, &self.rules, false, identifier, tell);
+    }
+
+    /// It is `now`: ends the tracks that have not been seen for a while.
+    pub fn passed(&mut self, now: Instant, identifier: &dyn Identifier, tell: &mut Tell<'_>) {
+        // A picture that stands alone stays until the next one comes.
+        if self.rules.single_pictures {
+            return;
+        }
+        for track in self.tracker.take_lost(now) {
+            self.end(track, identifier, tell);
+        }
+    }
+
+    /// The camera is over: ends all tracks.
+    pub fn finish(&mut self, identifier: &dyn Identifier, tell: &mut Tell<'_>) {
+        for track in self.tracker.take_all() {
+            self.end(track, identifier, tell);
+        }
+    }
+
+    /// Ends a track: a visit shorter than the vote gets its answer from what there is.
+    fn end(&self, mut track: Track, identifier: &dyn Identifier, tell: &mut Tell<'_>) {
+        judge_track(&mut track, &self.rules, true, identifier, tell);
+        tell(Happening::Ended(&track));
+    }
+}
+
+/// The shot of `track`'s face in `frame`, if it is worth embedding; then it counts as taken.
+fn wanted(track: &mut Track, frame: &Frame, rules: &VisitRules) -> Option<WantedShot> {
+    let (now, frame_size) = (frame.captured_at.monotonic, frame.pixels.dimensions());
+    if !track.shots.may_take(&track.face, frame_size, now) {
+        return None;
+    }
+    let (quality, aligned) = Quality::with_aligned(&frame.pixels, &track.face, rules.alignment)?;
+    if !track.shots.take(&quality, rules.min_shots, now) {
+        return None;
+    }
+    let mut taken = ShotTaken::new(&track.face, quality.score(), frame.captured_at, frame_size);
+    if rules.pictures {
+        taken.picture = Some(picture::with_margin(&frame.pixels, &track.face.box_in_frame));
+    }
+    Some(WantedShot {
+        track: track.id,
+        taken,
+        aligned,
+    })
+}
+
+/// Says what there is to say about a track.
+fn judge_track(track: &mut Track, rules: &VisitRules, ended: bool, identifier: &dyn Identifier, tell: &mut Tell<'_>) {
+    let shots = track.shots.identified(|embedded| identifier.identify(embedded).answer);
+    let said = Said {
+        preliminary: track.shots.preliminary,
+        verdict: track.shots.verdict.as_ref(),
+    };
+    let rules = Rules {
+        min_shots: rules.min_shots,
+        ended: ended && !rules.single_pictures,
+    };
+    let Some(judgement) = judge(&shots, said, rules) else {
+        return;
+    };
+    let was = track.shots.verdict.clone();
+    match &judgement {
+        Judgement::Preliminary(_) => track.shots.preliminary = true,
+        Judgement::Voted(verdict) | Judgement::Corrected(verdict) => track.shots.verdict = Some(verdict.clone()),
+    }
+    tell(Happening::Judged {
+        track,
+        judgement: &judgement,
+        was: was.as_ref(),
+    });
+}
