@@ -13,8 +13,8 @@ use std::path::Path;
 
 pub use error::{ConfigError, Mistake};
 pub use keys::reference;
-pub use secret::Secret;
 pub use mqtt::{HomeAssistantSettings, MqttSettings};
+pub use secret::Secret;
 pub use settings::{CameraSettings, Settings};
 
 /// Reads `file`, lays the environment over it (`KITH__MQTT__URL` is `mqtt.url`; tables of cameras come from the file

@@ -93,13 +93,15 @@ pub(super) fn broker(raw: raw::Mqtt, folder: &Path, mistakes: &mut Vec<Mistake>)
             None
         }
     };
-    let password = raw
+    let secret = raw
         .password_file
         .and_then(|file| password(&file, folder, "mqtt.password_file", mistakes));
-    if password.is_some() && raw.username.is_none() {
+    if secret.is_some() && raw.username.is_none() {
         mistakes.push(Mistake::new("mqtt.username", "is missing beside mqtt.password_file"));
     }
-    let authority_pem = raw.ca_file.and_then(|file| pem(&file, folder, "mqtt.ca_file", mistakes));
+    let authority_pem = raw
+        .ca_file
+        .and_then(|file| pem(&file, folder, "mqtt.ca_file", mistakes));
     let certificate_named = raw.client_cert_file.is_some();
     let key_named = raw.client_key_file.is_some();
     let certificate = raw
@@ -121,7 +123,10 @@ pub(super) fn broker(raw: raw::Mqtt, folder: &Path, mistakes: &mut Vec<Mistake>)
     }
     let base_topic = raw.base_topic.unwrap_or_else(|| "kith".to_owned());
     if !is_topic(&base_topic) {
-        mistakes.push(Mistake::new("mqtt.base_topic", format!("{NO_TOPIC}; \"kith\" is the usual one")));
+        mistakes.push(Mistake::new(
+            "mqtt.base_topic",
+            format!("{NO_TOPIC}; \"kith\" is the usual one"),
+        ));
     }
     let (host, port, tls) = place?;
     for (key, given) in [
@@ -146,7 +151,7 @@ pub(super) fn broker(raw: raw::Mqtt, folder: &Path, mistakes: &mut Vec<Mistake>)
         authority_pem,
         client_pem: certificate.zip(key),
         server_name: raw.server_name,
-        login: raw.username.map(|user| (user, password)),
+        login: raw.username.map(|user| (user, secret)),
         base_topic,
         client_id: raw.client_id,
         keep_alive_s: raw.keep_alive_s.unwrap_or(15),

@@ -11,13 +11,10 @@ mod node;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, RwLock};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use jiff::Timestamp;
-use tokio::runtime::Runtime;
-use tokio::sync::{mpsc as tokio_mpsc, watch};
 
 use cameras::Cameras;
 pub use cameras::check_camera;
@@ -28,7 +25,7 @@ use crate::gallery::Gallery;
 use crate::identify::IdentifierSource;
 use crate::model::{EmbedderModel, Kind, ModelFile};
 use crate::networks::{self, DETECTOR};
-use crate::publish::{self, Depth, Desk, Farewell, Info, ModelInfo, Outbox, Saying, StatsSource, ToOutbox, Topics};
+use crate::publish::{Info, ModelInfo, Publisher, Publishing, Saying, StatsSource};
 use crate::state_dir;
 use crate::stop::Stop;
 use crate::watcher::SharedIdentifier;
@@ -37,8 +34,6 @@ use crate::watcher::SharedIdentifier;
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// As [`LAST_WORDS`], when we were told to stop.
 const LAST_WORDS_ON_SIGNAL: Duration = Duration::from_secs(3);
-/// States that may wait for the desk; a worker waits when it is full, which is never longer than the desk needs.
-const ROOM: usize = 1024;
 
 /// Why the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,10 +86,20 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     runtime.spawn(signals(news_sender.clone()));
     let stop = Stop::default();
     let mut cameras = Cameras::open(&settings.cameras, &stop)?;
-    let topics = Topics::new(&settings.mqtt.base_topic, &node);
-    let options = publish::options(&settings.mqtt, &node, &topics)?;
-    let outbox = Outbox::open(state)?;
-    let publishing = Publishing::start(&runtime, outbox, options, topics, settings, &cameras, &meter)?;
+    let publishing = Publisher::start(
+        &runtime,
+        Publishing {
+            mqtt: &settings.mqtt,
+            home_assistant: settings.home_assistant.clone(),
+            node: Arc::clone(&node),
+            state_dir: state,
+            cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
+            faces: settings.publish_faces,
+            presence_hold: settings.presence_hold,
+            requests: None,
+            stats: Box::new(|depth| StatsSource::new(cameras.slots(), Arc::clone(&meter), depth)),
+        },
+    )?;
     tracing::info!(%node, broker = %format!("{}:{}", settings.mqtt.host, settings.mqtt.port), "started");
 
     let facts = match wait_for_networks(&news) {
@@ -232,75 +237,6 @@ async fn signals(news: SyncSender<News>) {
         }
         asked = true;
         tell(&news, News::Signal);
-    }
-}
-
-/// Outbox, desk and connection.
-struct Publishing {
-    sayings: tokio_mpsc::Sender<Saying>,
-    outbox: SyncSender<ToOutbox>,
-    outbox_thread: thread::JoinHandle<()>,
-    farewell: watch::Sender<Farewell>,
-    desk: tokio::task::JoinHandle<u64>,
-    depth: Depth,
-}
-
-impl Publishing {
-    fn start(
-        runtime: &Runtime,
-        outbox: Outbox,
-        options: rumqttc::MqttOptions,
-        topics: Topics,
-        settings: &Settings,
-        cameras: &Cameras,
-        meter: &Arc<Meter>,
-    ) -> anyhow::Result<Self> {
-        let (sayings, to_desk) = tokio_mpsc::channel(ROOM);
-        let (answers, from_outbox) = tokio_mpsc::channel(ROOM);
-        let (link_events, link) = tokio_mpsc::channel(4);
-        let (farewell, until) = watch::channel(Farewell::Stay);
-        let depth = outbox.depth();
-        let (outbox, outbox_thread) = outbox.start(answers)?;
-        runtime.spawn(publish::link(options, link_events));
-        let desk = Desk {
-            topics,
-            sayings: to_desk,
-            from_outbox,
-            to_outbox: outbox.clone(),
-            link,
-            farewell: until,
-            presence_hold: settings.presence_hold,
-            cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
-            stats: StatsSource::new(cameras.slots(), Arc::clone(meter), depth.clone()),
-        };
-        Ok(Self {
-            sayings,
-            outbox,
-            outbox_thread,
-            farewell,
-            desk: runtime.spawn(desk.run()),
-            depth,
-        })
-    }
-
-    fn say(&self, saying: Saying) {
-        let _ = self.sayings.blocking_send(saying);
-    }
-
-    /// Sends what waits, until `deadline` at most, says `offline`, and closes the outbox.
-    fn end(self, runtime: &Runtime, deadline: Instant) {
-        let _ = self.farewell.send(Farewell::Until(deadline));
-        match runtime.block_on(self.desk) {
-            Ok(0) | Err(_) => {}
-            Ok(too_old) => tracing::warn!(too_old, "events were too old for `event` and are in the log only"),
-        }
-        let _ = self.outbox.send(ToOutbox::Close);
-        drop(self.outbox);
-        let _ = self.outbox_thread.join();
-        let rows = self.depth.rows();
-        if rows > 0 {
-            tracing::warn!(rows, "events wait in the outbox for the next start");
-        }
     }
 }
 

@@ -46,7 +46,11 @@ pub(super) fn bound(transaction: &Transaction<'_>, rows: u64, max_rows: u64) -> 
         // A tenth at once, so that a full outbox does not write a gap for each event.
         let beyond = i64::try_from(rows - max_rows + max_rows / 10).unwrap_or(i64::MAX);
         transaction
-            .query_row("SELECT number FROM event ORDER BY number LIMIT 1 OFFSET ?1", [beyond - 1], |row| row.get(0))
+            .query_row(
+                "SELECT number FROM event ORDER BY number LIMIT 1 OFFSET ?1",
+                [beyond - 1],
+                |row| row.get(0),
+            )
             .optional()?
     } else if at_ms < oldest_ms {
         // Rows are in the order of time, but for a clock that was set; then the first young one ends it.

@@ -113,8 +113,7 @@ pub(super) fn devices(told: &Told<'_>) -> Vec<Device> {
 /// A device that is gone, with the components that Home Assistant is to find once more before they go.
 pub(super) fn device_anew(topic: &str, going: &[&Component]) -> String {
     let id = topic.rsplit('/').nth(1).unwrap_or_default();
-    let components: serde_json::Map<String, Value> =
-        going.iter().map(|one| (one.id.clone(), whole(one))).collect();
+    let components: serde_json::Map<String, Value> = going.iter().map(|one| (one.id.clone(), whole(one))).collect();
     json!({"device": {"identifiers": [id]}, "origin": origin(), "components": components}).to_string()
 }
 
@@ -131,7 +130,9 @@ fn whole(component: &Component) -> Value {
     let gone = "kith/gone";
     let mut whole = by_platform(component);
     let more = match component.platform.as_str() {
-        "device_automation" => json!({"automation_type": "trigger", "topic": gone, "type": "gone", "subtype": component.id}),
+        "device_automation" => {
+            json!({"automation_type": "trigger", "topic": gone, "type": "gone", "subtype": component.id})
+        }
         "image" => json!({"unique_id": component.id, "image_topic": gone}),
         "event" => json!({"unique_id": component.id, "state_topic": gone, "event_types": EVENT_TYPES}),
         _ => json!({"unique_id": component.id, "state_topic": gone}),
@@ -173,11 +174,19 @@ fn node(told: &Told<'_>) -> Device {
     };
     let milliseconds = json!({"device_class": "duration", "unit_of_measurement": "ms"});
     let components = vec![
-        diagnostic("memory_mib", "Memory", json!({"device_class": "data_size", "unit_of_measurement": "MiB"})),
+        diagnostic(
+            "memory_mib",
+            "Memory",
+            json!({"device_class": "data_size", "unit_of_measurement": "MiB"}),
+        ),
         diagnostic("outbox", "Events waiting", json!({"icon": "mdi:tray-full"})),
         diagnostic("detect_mean_ms", "Detection time", milliseconds.clone()),
         diagnostic("embed_mean_ms", "Embedding time", milliseconds),
-        diagnostic("network_failures", "Network failures", json!({"icon": "mdi:alert-circle-outline"})),
+        diagnostic(
+            "network_failures",
+            "Network failures",
+            json!({"icon": "mdi:alert-circle-outline"}),
+        ),
     ];
     let name = format!("Kith {}", told.node);
     Device::new(told, &id, &name, &[told.topics.node("status")], components)
@@ -267,7 +276,13 @@ fn people(told: &Told<'_>) -> Device {
     };
     let availability = [told.topics.node("status"), told.topics.node("sight")];
     let name = format!("Kith {} people", told.node);
-    Device::new(told, &id, &name, &availability, told.people.iter().map(sensor).collect())
+    Device::new(
+        told,
+        &id,
+        &name,
+        &availability,
+        told.people.iter().map(sensor).collect(),
+    )
 }
 
 #[cfg(test)]

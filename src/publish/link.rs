@@ -1,10 +1,15 @@
 //! The connection to the broker. Each one gets a client of its own: the client library keeps a queue over a
 //! reconnection, and what waits there could come late, or vanish. What must not vanish is in the outbox.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use rumqttc::mqttbytes::v5::{ConnAck, LastWill, Publish};
+use rumqttc::tokio_rustls::rustls::crypto::ring;
+use rumqttc::tokio_rustls::rustls::pki_types::pem::PemObject;
+use rumqttc::tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rumqttc::tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use rumqttc::{
     AsyncClient, Broker, ConnectionError, Event, EventLoop, Incoming, MqttOptions, NetworkOptions, TlsConfiguration,
     Transport,
@@ -102,18 +107,32 @@ fn tls(settings: &MqttSettings) -> anyhow::Result<TlsConfiguration> {
     let Some(authority) = &settings.authority_pem else {
         return TlsConfiguration::try_default_rustls().context("can't use the system's certificate authorities");
     };
-    let client_auth = settings
-        .client_pem
-        .as_ref()
-        .map(|(certificate, key)| (certificate.clone(), key.expose().as_bytes().to_vec()));
-    let tls = TlsConfiguration::Simple {
-        ca: authority.clone(),
-        alpn: None,
-        client_auth,
+    // Made here and not by the client, so that a file that holds no certificate is a mistake at the start.
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates(authority, "mqtt.ca_file")?);
+    ensure!(!roots.is_empty(), "mqtt.ca_file holds no certificate that can be used");
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    let config = match &settings.client_pem {
+        Some((certificate, key)) => {
+            let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())
+                .context("mqtt.client_key_file holds no key in PEM")?;
+            builder
+                .with_client_auth_cert(certificates(certificate, "mqtt.client_cert_file")?, key)
+                .context("mqtt.client_cert_file and mqtt.client_key_file don't fit together")?
+        }
+        None => builder.with_no_client_auth(),
     };
-    // Read now, so that a file that holds no certificate is a mistake at the start and not at each connection.
-    let config = rumqttc::rustls_connector(&tls);
-    Ok(tls)
+    Ok(TlsConfiguration::Rustls(Arc::new(config)))
+}
+
+fn certificates(pem: &[u8], key: &str) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("{key} is no PEM file"))?;
+    ensure!(!certificates.is_empty(), "{key} holds no certificate in PEM");
+    Ok(certificates)
 }
 
 /// Connects again and again, until the client is told to disconnect. Runs as a task of its own, since the client

@@ -46,9 +46,9 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
 
 fn tls_in_words(error: &TlsError) -> String {
     let what = match error {
-        TlsError::InvalidCertificate(
-            CertificateError::UnknownIssuer | CertificateError::BadSignature,
-        ) => "the broker's certificate is not signed by an authority that we trust; mqtt.ca_file names the right one",
+        TlsError::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+            "the broker's certificate is not signed by an authority that we trust; mqtt.ca_file names the right one"
+        }
         TlsError::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             "the broker's certificate has expired, or this machine's clock is wrong"
         }

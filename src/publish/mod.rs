@@ -5,6 +5,7 @@
 //! - `record`: every retained topic there ever was, so that it can be cleared
 //! - `link`: one connection after the other; `link_words` says why there is none
 //! - `desk`: what has to be said and in which order
+//! - `publisher`: outbox, desk and connection wired together
 //! - `presence`: who is `ON`
 //! - `topics`: where it is said
 //! - `states`: the payloads of retained topics
@@ -17,6 +18,7 @@ mod link;
 mod link_words;
 mod outbox;
 mod presence;
+mod publisher;
 mod record;
 mod states;
 mod topics;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 pub use desk::{Asked, Desk, Farewell, LARGEST_REQUEST_BYTES};
 pub use link::{Heard, LinkEvent, check_broker, link, options};
 pub use outbox::{Depth, FromOutbox, Outbox, OutboxError, ToOutbox};
+pub use publisher::{Publisher, Publishing};
 pub use record::{Component, Kept};
 pub use states::{Info, ModelInfo, StatsSource};
 pub use topics::Topics;

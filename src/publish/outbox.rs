@@ -165,8 +165,8 @@ impl Outbox {
         prepare(&database).map_err(failed)?;
         let schema = Migrations::new(vec![
             M::up(
-            // AUTOINCREMENT: a number is never used twice, so an acknowledgement can't hit another event's row.
-            "CREATE TABLE event (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, at_ms INTEGER NOT NULL, \
+                // AUTOINCREMENT: a number is never used twice, so an acknowledgement can't hit another event's row.
+                "CREATE TABLE event (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, at_ms INTEGER NOT NULL, \
              json TEXT NOT NULL) STRICT;",
             ),
             M::up(record::SCHEMA),
@@ -261,7 +261,8 @@ impl Outbox {
                 Err(error) => {
                     tracing::error!(%error, events = batch.events.len(), "can't write to the outbox; these events are not published");
                     self.depth.0.1.fetch_add(batch.events.len() as u64, Ordering::Relaxed);
-                    self.lost.extend(batch.events.iter().map(|(_, event)| ulid_text(event.id)));
+                    self.lost
+                        .extend(batch.events.iter().map(|(_, event)| ulid_text(event.id)));
                 }
             }
             if !batch.remembered.is_empty() {

@@ -148,7 +148,9 @@ fn the_record_survives_a_restart_and_forgets_what_it_is_told_to() {
         })
     };
     let mut outbox = Outbox::open(state.path()).unwrap();
-    outbox.remember(&[topic("a"), topic("b"), topic("a"), component(false)]).unwrap();
+    outbox
+        .remember(&[topic("a"), topic("b"), topic("a"), component(false)])
+        .unwrap();
     outbox.remember(&[component(true)]).unwrap();
     drop(outbox);
     let mut outbox = Outbox::open(state.path()).unwrap();

@@ -15,10 +15,13 @@ mod daemon;
 #[path = "../given/mod.rs"]
 mod given;
 mod heads;
+mod home_assistant;
 mod outbox;
 mod recognition;
+mod retained;
 mod rtsp;
 mod stopping;
+mod tls;
 
 use std::time::Duration;
 

@@ -168,7 +168,10 @@ impl Discovery {
                 payload: anew,
                 parts: Vec::new(),
             });
-            let parts = parts.into_iter().map(|part| Component { leaving: true, ..part }).collect();
+            let parts = parts
+                .into_iter()
+                .map(|part| Component { leaving: true, ..part })
+                .collect();
             self.partings.push_back(Parting { topic, payload, parts });
         }
         true
@@ -189,7 +192,10 @@ impl Discovery {
         for mut part in parts {
             let key = (part.topic.clone(), part.id.clone());
             // It may have come back meanwhile.
-            if self.device(&part.topic).is_some_and(|device| device.components().any(|one| one.id == part.id)) {
+            if self
+                .device(&part.topic)
+                .is_some_and(|device| device.components().any(|one| one.id == part.id))
+            {
                 continue;
             }
             if part.leaving {

@@ -109,7 +109,11 @@ impl House {
     pub(super) fn seen(&mut self, sighting: Sighting, now: Instant, retained: &mut Retained) {
         // Somebody who was just removed may still be on the way here.
         let id = sighting.person.id.clone();
-        if self.enrolled.get(&id).is_none_or(|person| person.uid != sighting.person.uid) {
+        if self
+            .enrolled
+            .get(&id)
+            .is_none_or(|person| person.uid != sighting.person.uid)
+        {
             return;
         }
         let change = self.presence.see(sighting, now);

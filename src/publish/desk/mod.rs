@@ -42,8 +42,8 @@ use discovery::{Discovery, Parting};
 use fresh::Fresh;
 use house::House;
 use log::Log;
-pub use requests::{Asked, LARGEST_REQUEST_BYTES};
 use requests::{Answer, Requests};
+pub use requests::{Asked, LARGEST_REQUEST_BYTES};
 use retained::{Next, Retained};
 
 /// Messages on their way at a time. More would queue in the client, where an event could grow old.
@@ -315,7 +315,11 @@ impl Work {
                 largest_packet_bytes,
             } => {
                 self.disconnected();
-                let topics = self.requests.topics().into_iter().chain(self.discovery.birth_topic().map(str::to_owned));
+                let topics = self
+                    .requests
+                    .topics()
+                    .into_iter()
+                    .chain(self.discovery.birth_topic().map(str::to_owned));
                 for topic in topics {
                     if let Err(error) = client.try_subscribe(topic.as_str(), QoS::AtLeastOnce) {
                         tracing::warn!(%error, topic, "can't subscribe");
@@ -507,7 +511,10 @@ impl Work {
         };
         let bytes = topic.len() + payload.len() + PACKET_HEAD_BYTES;
         // The client would end the connection over it, again and again.
-        if connection.largest_packet_bytes.is_some_and(|most| bytes > most as usize) {
+        if connection
+            .largest_packet_bytes
+            .is_some_and(|most| bytes > most as usize)
+        {
             tracing::error!(
                 topic,
                 bytes,

@@ -96,7 +96,11 @@ impl Requests {
         };
         let transaction = arguments.get("transaction").cloned().unwrap_or_default();
         if self.underway.len() >= AT_A_TIME {
-            return Some(refusal(topic, &transaction, "other requests are still being worked on; ask again"));
+            return Some(refusal(
+                topic,
+                &transaction,
+                "other requests are still being worked on; ask again",
+            ));
         }
         let (answer, answered) = oneshot::channel();
         let asked = Asked {
@@ -183,7 +187,10 @@ mod tests {
     #[tokio::test]
     async fn the_transaction_is_echoed_with_the_answer() {
         let (mut requests, mut asked) = requests();
-        assert_eq!(requests.hear(&heard("people", r#"{"transaction":"7"}"#, false), Instant::now()), None);
+        assert_eq!(
+            requests.hear(&heard("people", r#"{"transaction":"7"}"#, false), Instant::now()),
+            None
+        );
         asked.recv().await.unwrap().answer.send(Ok(json!([]))).unwrap();
         let answer = requests.answer().await.unwrap();
         assert_eq!(answer.topic, "kith/box/response/people");

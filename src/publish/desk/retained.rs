@@ -81,8 +81,13 @@ impl Retained {
 
     fn clear_the_rest(&mut self) {
         if self.complete {
-            let rest = self.recorded.iter().filter(|topic| self.is_gone(topic));
-            self.unsent.extend(rest.map(|topic| (Rank::Gone, topic.clone())));
+            let rest: Vec<String> = self
+                .recorded
+                .iter()
+                .filter(|topic| self.is_gone(topic))
+                .cloned()
+                .collect();
+            self.unsent.extend(rest.into_iter().map(|topic| (Rank::Gone, topic)));
         }
     }
 
@@ -277,7 +282,10 @@ mod tests {
         assert_eq!(retained.next(), None);
         retained.complete();
         let old = retained.next().unwrap();
-        assert_eq!((old.rank, old.topic.as_str(), old.payload.len()), (Rank::Gone, "old", 0));
+        assert_eq!(
+            (old.rank, old.topic.as_str(), old.payload.len()),
+            (Rank::Gone, "old", 0)
+        );
         assert_eq!(retained.to_record(), ["s", "a"]);
         retained.remembered("a".to_owned());
         assert_eq!(retained.next(), None, "the state before it is not on record");
