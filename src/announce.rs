@@ -160,6 +160,7 @@ impl Announcer {
             similar_to: verdict.similar_to.clone(),
             confidence: verdict.confidence,
             shots: verdict.shots,
+            zones: shot.zones.clone(),
             box_frame_fraction: shot.box_frame_fraction,
             face_height_px: shot.face_height_px,
             model: Arc::clone(&self.model),

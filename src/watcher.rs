@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ulid::Ulid;
 
 use crate::announce::Announcer;
-use crate::camera::{CameraState, Slot};
+use crate::camera::{CameraState, Gate, Slot};
 use crate::detect::Face;
 use crate::embed::Embedded;
 use crate::engine::Request;
@@ -53,6 +53,8 @@ pub struct Watcher {
     pub slot: Arc<Slot>,
     /// The smallest face that is looked for, in pixels.
     pub min_face_px: u32,
+    /// Which frames are searched.
+    pub gate: Gate,
     /// How visits are watched.
     pub rules: VisitRules,
     /// Who is who.
@@ -106,6 +108,7 @@ impl Watcher {
                     camera: self.camera,
                     slot: self.slot,
                     min_face_px: self.min_face_px,
+                    gate: self.gate,
                     identifier: self.identifier,
                     engine: self.engine,
                     announcer: self.announcer,
@@ -126,6 +129,7 @@ struct Watch {
     camera: CameraId,
     slot: Arc<Slot>,
     min_face_px: u32,
+    gate: Gate,
     single_pictures: bool,
     identifier: SharedIdentifier,
     engine: SyncSender<Request>,
@@ -189,6 +193,12 @@ impl Watch {
         };
         if !self.single_pictures && frame.captured_at.monotonic.elapsed() > MAX_AGE {
             tracing::debug!(sequence = frame.sequence, "a frame waited too long");
+            return;
+        }
+        let at = frame.captured_at.monotonic;
+        let live = self.visits.live(at);
+        if !self.single_pictures && !self.gate.look(&frame.pixels, at, live) {
+            self.slot.meter().still();
             return;
         }
         let inbox = self.inbox.clone();

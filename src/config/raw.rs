@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::camera::{Decode, Polygon, SandboxWish};
 use crate::runtime::Provider;
 
 #[derive(Debug, Default, Deserialize)]
@@ -98,4 +99,23 @@ pub(super) struct Camera {
     pub(super) frames_per_second: Option<f64>,
     #[serde(rename = "loop")]
     pub(super) looped: Option<bool>,
+    pub(super) decode: Option<Decode>,
+    pub(super) sandbox: Option<SandboxWish>,
+    pub(super) motion: Option<bool>,
+    pub(super) only_zones: Option<bool>,
+    pub(super) zone: Vec<Zone>,
+    pub(super) mask: Vec<Mask>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Zone {
+    pub(super) name: Option<String>,
+    pub(super) polygon: Option<Polygon>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Mask {
+    pub(super) polygon: Option<Polygon>,
 }

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::env;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::Mistake;
 use super::mqtt::{self, HomeAssistantSettings, MqttSettings};
 use super::raw::{self, Raw};
 use super::secret::Secret;
-use crate::camera::Address;
+use crate::camera::{Address, Decode, Polygon, SandboxWish, ViewSettings, Zone};
 use crate::frame::CameraId;
 use crate::identify::IdentifyBy;
 use crate::runtime::RuntimeSettings;
@@ -56,6 +57,14 @@ pub struct CameraSettings {
     pub frames_per_second: f64,
     /// Whether a file or folder begins again when it ends.
     pub looped: bool,
+    /// What decodes it.
+    pub decode: Decode,
+    /// The limits around its decoder.
+    pub sandbox: SandboxWish,
+    /// What of its pictures is looked at.
+    pub view: ViewSettings,
+    /// Where the pictures of [`Address::needs_broker`] come from.
+    pub broker: Option<Arc<MqttSettings>>,
 }
 
 /// Makes settings, adding to `mistakes`. `None` only when there is at least one mistake.
@@ -63,7 +72,8 @@ pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Opt
     let node = raw.node.filter(|node| is_id(node, "node", mistakes));
     let mqtt = mqtt::broker(raw.mqtt, folder, mistakes);
     let home_assistant = mqtt::home_assistant(raw.home_assistant, mistakes);
-    let cameras = cameras(raw.camera, folder, mistakes);
+    let broker = mqtt.clone().map(Arc::new);
+    let cameras = cameras(raw.camera, broker.as_ref(), folder, mistakes);
     let runtime = raw.runtime;
     Some(Settings {
         node,
@@ -89,7 +99,12 @@ pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Opt
     })
 }
 
-fn cameras(raw: Vec<raw::Camera>, folder: &Path, mistakes: &mut Vec<Mistake>) -> Vec<CameraSettings> {
+fn cameras(
+    raw: Vec<raw::Camera>,
+    broker: Option<&Arc<MqttSettings>>,
+    folder: &Path,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<CameraSettings> {
     if raw.is_empty() && !mistakes.iter().any(|mistake| mistake.key.starts_with("camera")) {
         mistakes.push(Mistake::new(
             "camera",
@@ -135,17 +150,97 @@ fn cameras(raw: Vec<raw::Camera>, folder: &Path, mistakes: &mut Vec<Mistake>) ->
                 .map_err(|error| mistakes.push(Mistake::new(format!("{path}.url"), error.to_string())))
                 .ok()
         });
+        let view = ViewSettings {
+            zones: zones(camera.zone, &path, mistakes),
+            masks: masks(camera.mask, &path, mistakes),
+            only_zones: camera.only_zones.unwrap_or(false),
+            motion: camera.motion.unwrap_or(true),
+        };
+        if view.only_zones && view.zones.is_empty() {
+            mistakes.push(Mistake::new(
+                format!("{path}.only_zones"),
+                format!("hides everything without a zone; write a [[camera.zone]] for {path}"),
+            ));
+        }
+        let decode = camera.decode.unwrap_or_default();
+        if let Some(address) = address.as_ref().filter(|address| !decode.fits(address)) {
+            mistakes.push(Mistake::new(
+                format!("{path}.decode"),
+                format!("\"{decode}\" can't decode {address}; write \"auto\" or \"cpu\""),
+            ));
+        }
+        // Most cameras take half a second for a snapshot.
+        let usual_rate = if matches!(address, Some(Address::Snapshot(_))) {
+            2.0
+        } else {
+            10.0
+        };
         if let (Some(id), Some(address)) = (id, address) {
             cameras.push(CameraSettings {
                 id: id.into(),
+                broker: broker.filter(|_| address.needs_broker()).cloned(),
                 address,
+                decode,
+                sandbox: camera.sandbox.unwrap_or_default(),
+                view,
                 min_face_px: camera.min_face_px.unwrap_or(40),
-                frames_per_second: camera.frames_per_second.unwrap_or(10.0),
+                frames_per_second: camera.frames_per_second.unwrap_or(usual_rate),
                 looped: camera.looped.unwrap_or(false),
             });
         }
     }
     cameras
+}
+
+fn zones(raw: Vec<raw::Zone>, camera: &str, mistakes: &mut Vec<Mistake>) -> Vec<Zone> {
+    let mut zones: Vec<Zone> = Vec::new();
+    for (index, zone) in raw.into_iter().enumerate() {
+        let path = format!("{camera}.zone[{index}]");
+        let name = needed(
+            zone.name,
+            &format!("{path}.name"),
+            "a zone's name in events, such as \"porch\"",
+            mistakes,
+        );
+        let polygon = corners(zone.polygon, &path, mistakes);
+        let name = name.filter(|name| is_id(name, &format!("{path}.name"), mistakes));
+        if name
+            .as_ref()
+            .is_some_and(|name| zones.iter().any(|zone| *zone.name == **name))
+        {
+            mistakes.push(Mistake::new(
+                format!("{path}.name"),
+                "is another zone's name already; each zone of a camera has its own",
+            ));
+        }
+        if let (Some(name), Some(polygon)) = (name, polygon) {
+            zones.push(Zone {
+                name: name.into(),
+                polygon,
+            });
+        }
+    }
+    zones
+}
+
+fn masks(raw: Vec<raw::Mask>, camera: &str, mistakes: &mut Vec<Mistake>) -> Vec<Polygon> {
+    let masks = raw.into_iter().enumerate();
+    masks
+        .filter_map(|(index, mask)| corners(mask.polygon, &format!("{camera}.mask[{index}]"), mistakes))
+        .collect()
+}
+
+fn corners(polygon: Option<Polygon>, path: &str, mistakes: &mut Vec<Mistake>) -> Option<Polygon> {
+    let example = "its corners, such as [[0, 0], [0.5, 0], [0.5, 1], [0, 1]] for the left half";
+    needed(polygon, &format!("{path}.polygon"), example, mistakes)
+}
+
+/// Names a missing value, unless it was there and wrong, which was named already.
+fn needed<T>(value: Option<T>, key: &str, example: &str, mistakes: &mut Vec<Mistake>) -> Option<T> {
+    if value.is_none() && !mistakes.iter().any(|mistake| mistake.key == key) {
+        mistakes.push(Mistake::new(key, format!("is missing; {example}")));
+    }
+    value
 }
 
 fn is_id(text: &str, key: &str, mistakes: &mut Vec<Mistake>) -> bool {

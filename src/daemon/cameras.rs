@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use crate::announce::Announcer;
-use crate::camera::{self, CameraError, CameraSource, Opener, Reader, Slot};
+use crate::camera::{self, CameraError, CameraSource, Gate, Opener, Opening, Reader, Slot, View};
 use crate::config::{CameraSettings, Settings};
 use crate::engine::{EngineFacts, Request};
 use crate::frame::CameraId;
@@ -78,11 +78,14 @@ impl Cameras {
             }
             let Some(inbox) = camera.inbox.take() else { continue };
             let id = &camera.settings.id;
+            let view = Arc::new(View::new(&camera.settings.view));
             let watcher = Watcher {
                 camera: id.clone(),
                 slot: Arc::clone(&camera.slot),
                 min_face_px: camera.settings.min_face_px,
+                gate: Gate::new(Arc::clone(&view), camera.settings.view.motion),
                 rules: VisitRules {
+                    view,
                     min_shots: wiring.settings.min_shots,
                     single_pictures: camera.settings.address.single_pictures(),
                     pictures: wiring.settings.publish_faces,
@@ -130,8 +133,8 @@ impl Cameras {
 
 impl Camera {
     fn read(&mut self, stop: &Stop) -> std::io::Result<()> {
-        let (settings, stopping) = (self.settings.clone(), stop.clone());
-        let opener: Opener = Box::new(move || camera::open(&settings, &stopping));
+        let mut opening = Opening::new(&self.settings, Arc::clone(self.slot.meter()), stop);
+        let opener: Opener = Box::new(move || opening.open());
         let reader = Reader {
             camera: self.settings.id.clone(),
             opener,
@@ -149,14 +152,18 @@ impl Camera {
     }
 }
 
-/// Opens a camera and waits for its first picture, for `kith check`. Returns width and height in pixels.
+/// Opens a camera and waits for its first picture, for `kith check`. Returns width and height in pixels, or `None` for a
+/// camera that waits for what others send.
 ///
 /// # Errors
 /// When it delivers nothing.
-pub fn check_camera(settings: &CameraSettings) -> Result<(u32, u32), CameraError> {
+pub fn check_camera(settings: &CameraSettings) -> Result<Option<(u32, u32)>, CameraError> {
     let mut source: Box<dyn CameraSource> = camera::open(settings, &Stop::default())?;
+    if source.waits() {
+        return Ok(None);
+    }
     match source.next_picture()? {
-        Some(picture) => Ok(picture.pixels.dimensions()),
+        Some(picture) => Ok(Some(picture.pixels.dimensions())),
         None => Err(CameraError::Ended),
     }
 }

@@ -284,6 +284,7 @@ fn event(kind: EventKind, person: Option<&Arc<Person>>) -> Event {
         kind,
         node: "n".into(),
         camera: "c".into(),
+        zones: Vec::new(),
         track: Ulid::generate(),
         captured_at: CapturedAt {
             monotonic: Instant::now(),

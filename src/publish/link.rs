@@ -65,8 +65,7 @@ pub struct Heard {
 /// When the certificates can't be used.
 pub fn options(settings: &MqttSettings, node: &str, topics: &Topics) -> anyhow::Result<MqttOptions> {
     let id = settings.client_id.clone().unwrap_or_else(|| format!("kith-{node}"));
-    let mut options = options_without_will(settings, id)?;
-    options.set_keep_alive(settings.keep_alive_s);
+    let mut options = listener_options(settings, id)?;
     options.set_last_will(LastWill::new(
         topics.node("status"),
         "offline",
@@ -77,7 +76,11 @@ pub fn options(settings: &MqttSettings, node: &str, topics: &Topics) -> anyhow::
     Ok(options)
 }
 
-fn options_without_will(settings: &MqttSettings, id: String) -> anyhow::Result<MqttOptions> {
+/// The options of a client `id` that leaves no will: of a camera whose pictures come over the broker.
+///
+/// # Errors
+/// When the certificates can't be used.
+pub fn listener_options(settings: &MqttSettings, id: impl Into<String>) -> anyhow::Result<MqttOptions> {
     // The certificate is checked against the name that the client believes to talk to.
     let name = settings.server_name.as_ref().unwrap_or(&settings.host);
     let mut options = MqttOptions::new(id, Broker::tcp(name.clone(), settings.port));
@@ -97,6 +100,7 @@ fn options_without_will(settings: &MqttSettings, id: String) -> anyhow::Result<M
         }
         None => {}
     }
+    options.set_keep_alive(settings.keep_alive_s);
     options.set_connect_timeout(CONNECT_TIMEOUT);
     options.set_clean_start(true);
     options.set_max_packet_size(Some(LARGEST_PACKET_BYTES));
@@ -229,7 +233,7 @@ pub async fn check_broker(settings: &MqttSettings) -> Result<(), String> {
     // `offline` for it.
     let id = settings.client_id.as_deref().unwrap_or("kith");
     let id = format!("{id}-check-{}", std::process::id());
-    let options = options_without_will(settings, id).map_err(|error| format!("{error:#}"))?;
+    let options = listener_options(settings, id).map_err(|error| format!("{error:#}"))?;
     let (client, mut eventloop) = AsyncClient::builder(options).capacity(1).build();
     connect(&mut eventloop).await.map_err(|error| in_words(&error))?;
     if client.disconnect().await.is_ok() {

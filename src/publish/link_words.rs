@@ -8,7 +8,7 @@ use rumqttc::mqttbytes::v5::ConnectReturnCode;
 use rumqttc::tokio_rustls::rustls::{AlertDescription, CertificateError, Error as TlsError};
 
 /// What went wrong and what to do about it.
-pub(super) fn in_words(error: &ConnectionError) -> String {
+pub fn in_words(error: &ConnectionError) -> String {
     if let Some(error) = tls_error(error) {
         return tls_in_words(error);
     }

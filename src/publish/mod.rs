@@ -26,7 +26,8 @@ mod topics;
 use std::sync::Arc;
 
 pub use desk::{Asked, Desk, Farewell, LARGEST_REQUEST_BYTES};
-pub use link::{Heard, LinkEvent, check_broker, link, options};
+pub use link::{Heard, LinkEvent, check_broker, link, listener_options, options};
+pub use link_words::in_words;
 pub use outbox::{Depth, FromOutbox, Outbox, OutboxError, ToOutbox};
 pub use publisher::{Publisher, Publishing};
 pub use record::{Component, Kept};

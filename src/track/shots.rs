@@ -1,5 +1,6 @@
 //! The shots of a track: which face of which frame is worth embedding, and which embedded shots are kept.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
@@ -46,6 +47,8 @@ pub struct ShotTaken {
     pub box_frame_fraction: BoxFraction,
     /// Its height in pixels of the frame.
     pub face_height_px: u32,
+    /// The camera's zones that it was in.
+    pub zones: Vec<Arc<str>>,
     /// The face with a margin, if pictures are published.
     pub picture: Option<RgbImage>,
 }
@@ -63,6 +66,7 @@ impl ShotTaken {
                 reason = "a face's height in pixels"
             )]
             face_height_px: face.box_in_frame.height().round().max(0.0) as u32,
+            zones: Vec::new(),
             picture: None,
         }
     }

@@ -4,11 +4,13 @@
 
 mod picture;
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ulid::Ulid;
 
 use crate::align::Alignment;
+use crate::camera::{Live, View};
 use crate::detect::Face;
 use crate::embed::Embedded;
 use crate::event::ulid_text;
@@ -18,8 +20,11 @@ use crate::quality::Quality;
 use crate::track::{ShotTaken, Track, Tracker};
 use crate::verdict::{Judgement, Rules, Said, Verdict, judge};
 
+/// A verdict is there within two seconds of a good shot; somebody who has given none for so long won't soon.
+const SOON: Duration = Duration::from_secs(5);
+
 /// How the visits before a camera are watched.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct VisitRules {
     /// Good shots before the vote, 1 or more.
     pub min_shots: usize,
@@ -29,6 +34,8 @@ pub struct VisitRules {
     pub pictures: bool,
     /// How a face is cut out for the embedding network.
     pub alignment: Alignment,
+    /// Where faces count, and the zones that they are in.
+    pub view: Arc<View>,
 }
 
 /// A face of a frame that is worth embedding.
@@ -87,6 +94,20 @@ impl Visits {
         self.tracker.iter()
     }
 
+    /// What is tracked at `now`. A face that gets no verdict within [`SOON`], such as one on a poster, counts as settled.
+    pub fn live(&self, now: Instant) -> Live {
+        let undecided = |track: &Track| {
+            track.shots.verdict.is_none() && now.saturating_duration_since(track.first.monotonic) < SOON
+        };
+        if self.tracker.iter().next().is_none() {
+            Live::Nobody
+        } else if self.tracker.iter().any(undecided) {
+            Live::Undecided
+        } else {
+            Live::Settled
+        }
+    }
+
     /// How many answers came after their track's end.
     pub fn late(&self) -> u64 {
         self.late
@@ -97,7 +118,12 @@ impl Visits {
         if self.rules.single_pictures {
             self.finish(identifier, tell);
         }
-        self.tracker.see(faces, frame.captured_at);
+        let size = frame.pixels.dimensions();
+        let admitted = faces
+            .iter()
+            .filter(|face| self.rules.view.admits(&face.box_in_frame, size));
+        let admitted: Vec<Face> = admitted.copied().collect();
+        self.tracker.see(&admitted, frame.captured_at);
         for track in self.tracker.iter_mut() {
             if track.last == frame.captured_at
                 && let Some(shot) = wanted(track, frame, &self.rules)
@@ -173,6 +199,7 @@ fn wanted(track: &mut Track, frame: &Frame, rules: &VisitRules) -> Option<Wanted
         return None;
     }
     let mut taken = ShotTaken::new(&track.face, quality.score(), frame.captured_at, frame_size);
+    taken.zones = rules.view.zones(&track.face.box_in_frame, frame_size);
     if rules.pictures {
         taken.picture = Some(picture::with_margin(&frame.pixels, &track.face.box_in_frame));
     }
