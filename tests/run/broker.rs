@@ -92,11 +92,8 @@ impl Broker {
     pub(crate) fn retained(&self) -> BTreeMap<String, Vec<u8>> {
         let subscriber = self.subscribe();
         // What is retained comes before what is said later.
-        let last = format!("test/{}", ulid::Ulid::generate());
-        subscriber.say(&last, b"");
-        let heard = subscriber.wait("our own word", |heard| {
-            heard.iter().any(|message| message.topic == last)
-        });
+        subscriber.say(&format!("test/{}", ulid::Ulid::generate()), b"");
+        let heard = subscriber.all();
         let retained = heard.into_iter().filter(|message| message.retained);
         retained.map(|message| (message.topic, message.payload)).collect()
     }
@@ -201,15 +198,16 @@ impl Subscriber {
         Self { heard, client }
     }
 
-    /// Says something.
+    /// Says something, and waits until we hear it ourselves.
     pub(crate) fn say(&self, topic: &str, payload: &[u8]) {
+        let before = self.all().len();
         let options = rumqttc::PublishOptions::at_least_once();
-        let client = &self.client;
-        client
-            .publish_tracked(topic, payload.to_vec(), options)
-            .unwrap()
-            .wait_completion()
-            .unwrap();
+        self.client.publish(topic, payload.to_vec(), options).unwrap();
+        self.wait("our own word", |heard| {
+            heard[before..]
+                .iter()
+                .any(|message| message.topic == topic && message.payload == payload)
+        });
     }
 
     /// All that was heard so far.
