@@ -7,18 +7,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ulid::Ulid;
-
 use crate::announce::Announcer;
 use crate::camera::{CameraState, Gate, Slot};
 use crate::detect::Face;
-use crate::embed::Embedded;
 use crate::engine::Request;
 use crate::frame::{CameraId, Frame};
+use crate::heartbeat::Pulse;
 use crate::identify::Identifier;
 use crate::publish::Saying;
-use crate::track::ShotTaken;
-use crate::visits::{Happening, Tell, VisitRules, Visits, WantedShot};
+use crate::visits::{EmbeddedShot, Happening, Tell, VisitRules, Visits, WantedShot};
 
 /// A frame that is older than this when it is its turn is thrown away.
 const MAX_AGE: Duration = Duration::from_secs(2);
@@ -36,8 +33,8 @@ pub enum Heard {
     Camera(CameraState),
     /// A frame came back with its faces; `None` where the network failed.
     Searched(Frame, Option<Vec<Face>>),
-    /// A shot of a track came back; `None` where the network failed.
-    Embedded(Ulid, Box<ShotTaken>, Option<Box<Embedded>>),
+    /// A shot came back.
+    Embedded(Box<EmbeddedShot>),
     /// Say what there is to be said, and end.
     Stop,
 }
@@ -63,6 +60,8 @@ pub struct Watcher {
     pub engine: SyncSender<Request>,
     /// Makes events of verdicts.
     pub announcer: Announcer,
+    /// The worker's sign of life.
+    pub pulse: Pulse,
 }
 
 /// The inbox of a worker that is to be started.
@@ -112,6 +111,7 @@ impl Watcher {
                     identifier: self.identifier,
                     engine: self.engine,
                     announcer: self.announcer,
+                    pulse: self.pulse,
                     inbox: inbox.sender,
                     searching: false,
                     waited_for: 0,
@@ -134,6 +134,7 @@ struct Watch {
     identifier: SharedIdentifier,
     engine: SyncSender<Request>,
     announcer: Announcer,
+    pulse: Pulse,
     inbox: SyncSender<Heard>,
     visits: Visits,
     /// Whether a frame of ours is at the engine.
@@ -148,15 +149,15 @@ impl Watch {
     fn run(&mut self, inbox: &Receiver<Heard>) {
         self.announcer.in_view(self.visits.tracks());
         loop {
-            match inbox.recv_timeout(LOOK) {
+            self.pulse.beat();
+            let wait = self.visits.due_in(Instant::now()).map_or(LOOK, |due| due.min(LOOK));
+            match inbox.recv_timeout(wait) {
                 Ok(Heard::FrameReady) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Heard::Camera(state)) => self.camera(state),
                 Ok(Heard::Searched(frame, faces)) => self.searched(&frame, faces.as_deref()),
-                Ok(Heard::Embedded(track, taken, embedded)) => {
+                Ok(Heard::Embedded(shot)) => {
                     self.waited_for = self.waited_for.saturating_sub(1);
-                    self.drive(|visits, identifier, tell| {
-                        visits.embedded(track, *taken, embedded.map(|it| *it), identifier, tell);
-                    });
+                    self.drive(|visits, identifier, tell| visits.embedded(*shot, Instant::now(), identifier, tell));
                 }
                 Ok(Heard::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -233,11 +234,12 @@ impl Watch {
 
 /// Sends a shot to be embedded; returns whether there will be an answer.
 fn embed(engine: &SyncSender<Request>, inbox: &SyncSender<Heard>, shot: WantedShot) -> bool {
-    let (inbox, id, taken) = (inbox.clone(), shot.track, shot.taken);
+    let (inbox, track, taken) = (inbox.clone(), shot.track, shot.taken);
     let request = Request::Embed {
         aligned: shot.aligned,
         answer: Box::new(move |embedded| {
-            tell(&inbox, Heard::Embedded(id, Box::new(taken), embedded.map(Box::new)));
+            let shot = EmbeddedShot { track, taken, embedded };
+            tell(&inbox, Heard::Embedded(Box::new(shot)));
         }),
     };
     engine.send(request).is_ok()

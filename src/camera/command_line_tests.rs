@@ -5,6 +5,8 @@ use crate::camera::{SandboxWish, ViewSettings};
 
 fn settings(address: &str, looped: bool) -> CameraSettings {
     CameraSettings {
+        min_shots: None,
+        strictness: crate::identify::Strictness::default(),
         id: "door".into(),
         address: Address::parse(address, Path::new("/clips")).unwrap(),
         min_face_px: 40,

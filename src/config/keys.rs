@@ -106,6 +106,12 @@ pub(super) const TOP: &[Key] = &[
         "",
         "The `ON` and `OFF` of each person.",
     ),
+    key(
+        "watchdog",
+        Kind::Table(WATCHDOG),
+        "",
+        "When the daemon gives itself up.",
+    ),
     key("publish", Kind::Table(PUBLISH), "", "What leaves the box."),
     key(
         "home_assistant",
@@ -118,6 +124,12 @@ pub(super) const TOP: &[Key] = &[
         Kind::Table(REQUESTS),
         "",
         "Administration over MQTT. Whoever may publish under `request/` can add a face.",
+    ),
+    key(
+        "retain",
+        Kind::Table(RETAIN),
+        "",
+        "What is remembered, and for how long.",
     ),
     key("camera", Kind::Tables(CAMERA), "", "One table for each camera."),
 ];
@@ -218,18 +230,35 @@ const IDENTIFY: &[Key] = &[
     ),
 ];
 
-const VERDICT: &[Key] = &[key(
-    "min_shots",
-    Kind::Whole(1, 8),
-    "`3`",
-    "Good shots of a face before the vote. Less is quicker and errs more.",
-)];
+const VERDICT: &[Key] = &[
+    key(
+        "min_shots",
+        Kind::Whole(1, 8),
+        "`3`",
+        "Good shots of a face before the vote. Less is quicker and errs more.",
+    ),
+    key(
+        "decide_within_ms",
+        Kind::Whole(500, 60_000),
+        "`2000`",
+        "So long after the first good shot the vote is held with the shots that there are, in time for the message to be \
+         out by then; a name then still needs two shots that agree.",
+    ),
+];
 
 const PRESENCE: &[Key] = &[key(
     "hold_s",
     Kind::Whole(1, 86_400),
     "`60`",
     "A person stays `ON` for so long after being seen last.",
+)];
+
+const WATCHDOG: &[Key] = &[key(
+    "silent_s",
+    Kind::Whole(5, 3_600),
+    "`60`",
+    "A part of the daemon that gives no sign of life for so long hangs: the daemon ends with exit code 70, so that its \
+     supervisor starts it again.",
 )];
 
 const PUBLISH: &[Key] = &[key(
@@ -267,6 +296,28 @@ const REQUESTS: &[Key] = &[key(
     "Answer `people`, `reload` and `enroll` on `request/VERB`.",
 )];
 
+const RETAIN: &[Key] = &[
+    key(
+        "sightings_days",
+        Kind::Whole(0, 3_650),
+        "`30`",
+        "Visits are remembered for so many days after their end; with `0` none is.",
+    ),
+    key(
+        "unknown_hours",
+        Kind::Whole(0, 8_760),
+        "`48`",
+        "What recognises an unknown visitor is kept for so many hours after the visit, so that a name can be given; with \
+         `0` it is not.",
+    ),
+    key(
+        "crops",
+        Kind::Switch,
+        "`false`",
+        "Keep a picture of each unknown visitor's face for those hours, too.",
+    ),
+];
+
 const CAMERA: &[Key] = &[
     key(
         "id",
@@ -300,6 +351,25 @@ const CAMERA: &[Key] = &[
         Kind::Number(0.1, 60.0),
         "`10`; `2` for snapshots",
         "So many frames a second are looked at, at most.",
+    ),
+    key(
+        "min_shots",
+        Kind::Whole(1, 8),
+        "`verdict.min_shots`",
+        "Good shots of a face before the vote, for this camera.",
+    ),
+    key(
+        "threshold_cosine",
+        Kind::Number(0.01, 1.0),
+        "the model's",
+        "From which cosine similarity to an enrolled photo on a face is that person's, for this camera. Higher names \
+         fewer strangers and misses more friends. A person's own threshold wins.",
+    ),
+    key(
+        "threshold_probability",
+        Kind::Number(0.01, 1.0),
+        "the head's",
+        "As `threshold_cosine`, where a trained head names faces: its least probability.",
     ),
     key(
         "loop",

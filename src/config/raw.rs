@@ -18,9 +18,11 @@ pub(super) struct Raw {
     pub(super) identify: Identify,
     pub(super) verdict: Verdict,
     pub(super) presence: Presence,
+    pub(super) watchdog: Watchdog,
     pub(super) publish: Publish,
     pub(super) home_assistant: HomeAssistant,
     pub(super) requests: Requests,
+    pub(super) retain: Retain,
     pub(super) camera: Vec<Camera>,
 }
 
@@ -60,12 +62,19 @@ pub(super) struct Identify {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Verdict {
     pub(super) min_shots: Option<usize>,
+    pub(super) decide_within_ms: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Presence {
     pub(super) hold_s: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Watchdog {
+    pub(super) silent_s: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -90,6 +99,14 @@ pub(super) struct Requests {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+pub(super) struct Retain {
+    pub(super) sightings_days: Option<u64>,
+    pub(super) unknown_hours: Option<u64>,
+    pub(super) crops: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Camera {
     pub(super) id: Option<String>,
     pub(super) url: Option<String>,
@@ -97,6 +114,9 @@ pub(super) struct Camera {
     pub(super) password_file: Option<PathBuf>,
     pub(super) min_face_px: Option<u32>,
     pub(super) frames_per_second: Option<f64>,
+    pub(super) min_shots: Option<usize>,
+    pub(super) threshold_cosine: Option<f32>,
+    pub(super) threshold_probability: Option<f64>,
     #[serde(rename = "loop")]
     pub(super) looped: Option<bool>,
     pub(super) decode: Option<Decode>,

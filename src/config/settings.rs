@@ -12,8 +12,9 @@ use super::raw::{self, Raw};
 use super::secret::Secret;
 use crate::camera::{Address, Decode, Polygon, SandboxWish, ViewSettings, Zone};
 use crate::frame::CameraId;
-use crate::identify::IdentifyBy;
+use crate::identify::{IdentifyBy, Strictness};
 use crate::runtime::RuntimeSettings;
+use crate::sightings::Retention;
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -30,16 +31,22 @@ pub struct Settings {
     pub identify_by: IdentifyBy,
     /// Good shots before the vote, 1 or more.
     pub min_shots: usize,
+    /// The vote is held so long after the first good shot, whatever shots there are.
+    pub decide_within: Duration,
     /// How long a person is present after having been seen.
     pub presence_hold: Duration,
     /// The least time between two announcements of a person on a camera.
     pub announce_again: Duration,
+    /// A worker that gives no sign of life for so long hangs.
+    pub watchdog_silence: Duration,
     /// Whether pictures of faces are published.
     pub publish_faces: bool,
     /// How Home Assistant is told of us, if it is.
     pub home_assistant: Option<HomeAssistantSettings>,
     /// Whether requests over MQTT are answered.
     pub requests: bool,
+    /// What is remembered of visits.
+    pub retention: Retention,
     /// At least one; their ids differ.
     pub cameras: Vec<CameraSettings>,
 }
@@ -55,6 +62,10 @@ pub struct CameraSettings {
     pub min_face_px: u32,
     /// At most so many frames a second are looked at.
     pub frames_per_second: f64,
+    /// Good shots before the vote, where this camera has its own number.
+    pub min_shots: Option<usize>,
+    /// From when on a match is a match, where this camera differs.
+    pub strictness: Strictness,
     /// Whether a file or folder begins again when it ends.
     pub looped: bool,
     /// What decodes it.
@@ -90,13 +101,26 @@ pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Opt
         // The walk along the keys let nothing else through.
         identify_by: raw.identify.by.and_then(|by| by.parse().ok()).unwrap_or_default(),
         min_shots: raw.verdict.min_shots.unwrap_or(3),
+        decide_within: Duration::from_millis(raw.verdict.decide_within_ms.unwrap_or(2_000)),
         presence_hold: Duration::from_secs(raw.presence.hold_s.unwrap_or(60)),
         announce_again: Duration::from_secs(raw.announce_again_s.unwrap_or(30)),
+        watchdog_silence: Duration::from_secs(raw.watchdog.silent_s.unwrap_or(60)),
         publish_faces: raw.publish.faces.unwrap_or(false),
         home_assistant,
         requests: raw.requests.enabled.unwrap_or(false),
+        retention: retention(&raw.retain),
         cameras,
     })
+}
+
+fn retention(raw: &raw::Retain) -> Retention {
+    let default = Retention::default();
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    Retention {
+        sightings: raw.sightings_days.map_or(default.sightings, |days| hours(days * 24)),
+        unknown: raw.unknown_hours.map_or(default.unknown, hours),
+        crops: raw.crops.unwrap_or(default.crops),
+    }
 }
 
 fn cameras(
@@ -185,6 +209,11 @@ fn cameras(
                 view,
                 min_face_px: camera.min_face_px.unwrap_or(40),
                 frames_per_second: camera.frames_per_second.unwrap_or(usual_rate),
+                min_shots: camera.min_shots,
+                strictness: Strictness {
+                    threshold_cosine: camera.threshold_cosine,
+                    threshold_probability: camera.threshold_probability,
+                },
                 looped: camera.looped.unwrap_or(false),
             });
         }

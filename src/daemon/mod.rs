@@ -1,16 +1,19 @@
 //! Wires the parts together, waits, and stops them in order.
 //!
-//! Threads: one reader and one worker for each camera, one engine, one outbox, one that watches the gallery; tokio has
-//! one thread for MQTT and signals. Networks, broker and live cameras are opened at the same time; a file waits for
-//! the networks, so that nothing of it passes unseen.
+//! Threads: one reader and one worker for each camera, one engine, one outbox, one that watches the gallery, one that
+//! remembers visits, one that watches over all of them; tokio has one thread for MQTT and signals. Networks, broker and
+//! live cameras are opened at the same time; a file waits for the networks, so that nothing of it passes unseen.
 
 mod cameras;
 mod gallery_watch;
 mod node;
+mod supervisor;
+mod watchdog;
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, RwLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -18,14 +21,17 @@ use jiff::Timestamp;
 
 use cameras::Cameras;
 pub use cameras::check_camera;
+use watchdog::{Watch, Watchdog};
 
 use crate::config::Settings;
 use crate::engine::{self, EngineFacts, Meter};
 use crate::gallery::Gallery;
+use crate::heartbeat::Heartbeats;
 use crate::identify::IdentifierSource;
 use crate::model::{EmbedderModel, Kind, ModelFile};
 use crate::networks::{self, DETECTOR};
 use crate::publish::{Info, ModelInfo, Publisher, Publishing, Saying, StatsSource};
+use crate::sightings::{Memory, Retention, Sightings};
 use crate::state_dir;
 use crate::stop::Stop;
 use crate::watcher::SharedIdentifier;
@@ -62,10 +68,13 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     let started = Timestamp::now();
     leave_when_a_thread_panics();
     state_dir::prepare(state)?;
+    #[cfg(feature = "fault")]
+    crate::fault::listen(state);
     let _alone = node::lock(state)?;
     let node: Arc<str> = node::id(settings.node.as_deref(), state)?.into();
     let (news_sender, news) = sync_channel(64);
     let meter = Arc::new(Meter::default());
+    let heartbeats = Heartbeats::default();
 
     // The slowest first.
     let mut runtime_settings = settings.runtime.clone();
@@ -74,6 +83,7 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     let (engine, engine_thread) = engine::start(
         runtime_settings,
         Arc::clone(&meter),
+        heartbeats.clone(),
         move |facts| tell(&opened, News::Opened(Box::new(facts))),
         move || tell(&died, News::EngineDied),
     )?;
@@ -85,7 +95,8 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         .context("can't start the I/O thread")?;
     runtime.spawn(signals(news_sender.clone()));
     let stop = Stop::default();
-    let mut cameras = Cameras::open(&settings.cameras, &stop)?;
+    let mut cameras = Cameras::open(&settings.cameras, &stop, &heartbeats)?;
+    let (memory, memory_thread) = remember(state, settings.retention, &heartbeats);
     let publishing = Publisher::start(
         &runtime,
         Publishing {
@@ -98,16 +109,25 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
             presence_hold: settings.presence_hold,
             requests: None,
             stats: Box::new(|depth| StatsSource::new(cameras.slots(), Arc::clone(&meter), depth)),
+            heartbeats: &heartbeats,
         },
     )?;
+    let watchdog = Watchdog::start(Watch {
+        heartbeats: heartbeats.clone(),
+        silence: settings.watchdog_silence,
+        farewell: publishing.farewell.clone(),
+        status: Box::new(|| "running".to_owned()),
+    })?;
     tracing::info!(%node, broker = %format!("{}:{}", settings.mqtt.host, settings.mqtt.port), "started");
 
     let facts = match wait_for_networks(&news) {
         Ok(Some(facts)) => facts,
         other => {
+            supervisor::stopping("stopping");
             stop.set();
             cameras.join();
             publishing.end(&runtime, Instant::now());
+            watchdog.end();
             return other.map(|_| Ended::ByWish);
         }
     };
@@ -122,9 +142,11 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     }
     let networks = networks_in_use(settings, &facts.embedder, &source)?;
     // In this order: once `info` is there, the node is `online`.
-    let everybody: Vec<_> = people.into_iter().map(|summary| summary.person).collect();
-    let enrolled = everybody.len();
-    publishing.say(Saying::Enrolled(everybody));
+    let enrolled = people.len();
+    if let Some(memory) = &memory {
+        memory.people(people.iter().map(|summary| summary.person.uid).collect());
+    }
+    publishing.say(gallery_watch::enrolled(people));
     publishing.say(Saying::Info(Box::new(Info {
         provider: facts.provider.clone(),
         models: networks.files,
@@ -137,7 +159,8 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         source,
         Arc::clone(&identifier),
         publishing.sayings.clone(),
-        stop.clone(),
+        memory.clone(),
+        stop.beating(heartbeats.pulse("gallery")),
     )?;
     cameras.watch(&cameras::Wiring {
         settings,
@@ -148,12 +171,16 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         engine: &engine,
         outbox: &publishing.outbox,
         sayings: &publishing.sayings,
+        memory: memory.as_ref(),
         over: &|| {
             let news = news_sender.clone();
             Box::new(move || tell(&news, News::CameraOver))
         },
     })?;
     drop(engine);
+    // Not only once the broker is there: until then events wait in the outbox, and a broker that is away must not make
+    // the supervisor give up on us.
+    watchdog.ready();
 
     let ended = wait(&news, settings.cameras.len());
     match ended {
@@ -161,9 +188,14 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         Ended::AllSeen => tracing::info!("every camera came to its end"),
         Ended::NetworksFailed => tracing::error!("stopping, since nothing can be recognised any more"),
     }
+    supervisor::stopping("stopping");
     stop.set();
     cameras.stop();
     let _ = gallery_thread.join();
+    if let (Some(memory), Some(thread)) = (memory, memory_thread) {
+        memory.close();
+        let _ = thread.join();
+    }
     let last_words = if ended == Ended::AllSeen {
         LAST_WORDS
     } else {
@@ -171,8 +203,24 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     };
     publishing.end(&runtime, Instant::now() + last_words);
     let _ = engine_thread.join();
+    watchdog.end();
     runtime.shutdown_background();
     Ok(ended)
+}
+
+/// Starts to remember visits. Without them the daemon still recognises people, so what is wrong is told, and that is all.
+fn remember(
+    state: &Path,
+    retention: Retention,
+    heartbeats: &Heartbeats,
+) -> (Option<Memory>, Option<thread::JoinHandle<()>>) {
+    match Sightings::start(state, retention, heartbeats.pulse("sightings")) {
+        Ok((memory, thread)) => (Some(memory), Some(thread)),
+        Err(error) => {
+            tracing::error!(%error, "visits are not remembered");
+            (None, None)
+        }
+    }
 }
 
 /// A worker that fell over must not leave a daemon behind that says `online` and sees nothing: the process ends, the

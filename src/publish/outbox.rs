@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use ulid::Ulid;
 use super::gap::{bound, forget_person, insert, insert_gap};
 use super::record::{self, Kept};
 use crate::event::{Event, ulid_text};
+use crate::heartbeat::{BEAT, Pulse};
 use crate::state_dir;
 
 /// The database's name in the state folder.
@@ -143,6 +144,7 @@ pub struct Outbox {
     /// What could not be written, to be named as soon as something can.
     lost: Vec<String>,
     max_rows: u64,
+    pulse: Pulse,
 }
 
 impl Outbox {
@@ -180,6 +182,7 @@ impl Outbox {
             depth: Depth::default(),
             lost: Vec::new(),
             max_rows: MAX_ROWS,
+            pulse: Pulse::default(),
         };
         outbox.count().map_err(failed)?;
         // What an earlier run took out must not stay in the file beside.
@@ -212,6 +215,12 @@ impl Outbox {
         self.depth.clone()
     }
 
+    /// The thread's sign of life.
+    #[must_use]
+    pub fn beating(self, pulse: Pulse) -> Self {
+        Self { pulse, ..self }
+    }
+
     /// Starts the thread; answers go to `answers`.
     ///
     /// # Errors
@@ -228,7 +237,13 @@ impl Outbox {
     }
 
     fn run(mut self, messages: &Receiver<ToOutbox>, answers: &tokio_mpsc::Sender<FromOutbox>) {
-        while let Ok(first) = messages.recv() {
+        loop {
+            self.pulse.beat();
+            let first = match messages.recv_timeout(BEAT) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             let mut batch = Batch::default();
             let mut read = None;
             let (mut flush, mut close) = (false, false);

@@ -19,6 +19,7 @@ use super::states::StatsSource;
 use super::topics::Topics;
 use crate::config::{HomeAssistantSettings, MqttSettings};
 use crate::frame::CameraId;
+use crate::heartbeat::Heartbeats;
 
 /// States that may wait for the desk; a worker waits when it is full, which is never longer than the desk needs.
 const ROOM: usize = 1024;
@@ -43,6 +44,8 @@ pub struct Publishing<'a> {
     pub requests: Option<mpsc::Sender<Asked>>,
     /// Where the numbers come from, given the outbox's.
     pub stats: Box<dyn FnOnce(Depth) -> StatsSource + 'a>,
+    /// Where the workers' signs of life go.
+    pub heartbeats: &'a Heartbeats,
 }
 
 /// A publisher at work.
@@ -54,7 +57,8 @@ pub struct Publisher {
     /// How much waits.
     pub depth: Depth,
     outbox_thread: thread::JoinHandle<()>,
-    farewell: watch::Sender<Farewell>,
+    /// How the desk learns that it is to end.
+    pub farewell: watch::Sender<Farewell>,
     desk: tokio::task::JoinHandle<u64>,
 }
 
@@ -77,7 +81,7 @@ impl Publisher {
         let (link_events, link) = mpsc::channel(4);
         let (farewell, until) = watch::channel(Farewell::Stay);
         let depth = outbox.depth();
-        let (outbox, outbox_thread) = outbox.start(answers)?;
+        let (outbox, outbox_thread) = outbox.beating(publishing.heartbeats.pulse("outbox")).start(answers)?;
         runtime.spawn(link::link(options, link_events));
         let desk = Desk {
             node: publishing.node,
@@ -94,6 +98,7 @@ impl Publisher {
             home_assistant: publishing.home_assistant,
             requests: publishing.requests,
             stats: (publishing.stats)(depth.clone()),
+            pulse: publishing.heartbeats.pulse("desk"),
         };
         Ok(Self {
             sayings,

@@ -9,6 +9,7 @@ use crate::detect::{Face, FaceBox};
 use crate::embed::{Embedded, Embedding};
 use crate::event::BoxFraction;
 use crate::frame::CapturedAt;
+use crate::identify::Identification;
 use crate::quality::Quality;
 use crate::verdict::{Shot, Verdict};
 
@@ -41,6 +42,10 @@ const TRUSTED_SCORE: f32 = 0.25;
 pub struct ShotTaken {
     /// When.
     pub captured_at: CapturedAt,
+    /// Where it was, in pixels of the frame.
+    pub face: Face,
+    /// How good it is, part by part.
+    pub quality: Quality,
     /// How good it is, 0 to 1.
     pub score: f32,
     /// Where it was.
@@ -55,10 +60,12 @@ pub struct ShotTaken {
 
 impl ShotTaken {
     /// Describes `face` in a frame of `width` times `height` pixels.
-    pub fn new(face: &Face, score: f32, captured_at: CapturedAt, (width, height): (u32, u32)) -> Self {
+    pub fn new(face: &Face, quality: Quality, captured_at: CapturedAt, (width, height): (u32, u32)) -> Self {
         Self {
             captured_at,
-            score,
+            face: *face,
+            quality,
+            score: quality.score(),
             box_frame_fraction: fraction(&face.box_in_frame, width, height),
             #[expect(
                 clippy::cast_possible_truncation,
@@ -118,6 +125,7 @@ pub struct Shots {
     kept: Vec<Kept>,
     waited_for: usize,
     last_taken: Option<Instant>,
+    first_kept: Option<Instant>,
     /// Whether there was a preliminary word.
     pub preliminary: bool,
     /// The last vote's verdict.
@@ -192,18 +200,31 @@ impl Shots {
                 self.kept.remove(worst);
             }
         }
+        self.first_kept.get_or_insert(taken.captured_at.monotonic);
         self.kept.push(Kept { taken, embedded });
     }
 
     /// The kept shots, each with its answer by `identify`.
-    pub fn identified(&self, identify: impl Fn(&Embedded) -> crate::identify::Answer) -> Vec<Shot> {
-        self.kept
-            .iter()
-            .map(|kept| Shot {
+    pub fn identified(&self, identify: impl Fn(&Embedded) -> Identification) -> Vec<Shot> {
+        let shot = |kept: &Kept| {
+            let said = identify(&kept.embedded);
+            Shot {
                 quality: kept.taken.score,
-                answer: identify(&kept.embedded),
-            })
-            .collect()
+                answer: said.answer,
+                similarity: said.ranked.first().map_or(0.0, |best| best.similarity),
+            }
+        };
+        self.kept.iter().map(shot).collect()
+    }
+
+    /// When the first shot was captured that could be embedded.
+    pub fn first_kept(&self) -> Option<Instant> {
+        self.first_kept
+    }
+
+    /// The kept shots with their vectors, in the order in which they came.
+    pub fn kept(&self) -> impl Iterator<Item = (&ShotTaken, &Embedding)> {
+        self.kept.iter().map(|kept| (&kept.taken, &kept.embedded.embedding))
     }
 
     /// The shot that came last: its time is the event's, so that an event is as fresh as what led to it.

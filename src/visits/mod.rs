@@ -15,10 +15,13 @@ use crate::detect::Face;
 use crate::embed::Embedded;
 use crate::event::ulid_text;
 use crate::frame::Frame;
-use crate::identify::Identifier;
+use crate::identify::{Identifier, Strictness};
 use crate::quality::Quality;
 use crate::track::{ShotTaken, Track, Tracker};
-use crate::verdict::{Judgement, Rules, Said, Verdict, judge};
+use crate::verdict::{Judgement, Rules, Said, Time, Verdict, judge};
+
+/// The vote is held so long before its deadline, so that the message is out in time.
+const AHEAD_OF_DEADLINE: Duration = Duration::from_millis(100);
 
 /// A verdict is there within two seconds of a good shot; somebody who has given none for so long won't soon.
 const SOON: Duration = Duration::from_secs(5);
@@ -28,6 +31,10 @@ const SOON: Duration = Duration::from_secs(5);
 pub struct VisitRules {
     /// Good shots before the vote, 1 or more.
     pub min_shots: usize,
+    /// So long after the first good shot the vote is held with the shots that there are.
+    pub decide_within: Duration,
+    /// From when on a match is a match, where this camera differs.
+    pub strictness: Strictness,
     /// Whether each picture stands alone: no visit lasts from one to the next, and no vote is held on one shot.
     pub single_pictures: bool,
     /// Whether faces are cut out for publishing.
@@ -49,8 +56,23 @@ pub struct WantedShot {
     pub aligned: image::RgbImage,
 }
 
+/// A shot that was wanted, with its embedding; `None` where the network failed.
+#[derive(Debug, Clone)]
+pub struct EmbeddedShot {
+    /// Its track when it was taken.
+    pub track: Ulid,
+    /// Where and when.
+    pub taken: ShotTaken,
+    /// What the network said.
+    pub embedded: Option<Embedded>,
+}
+
 /// What comes out.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "handed over and taken apart at once; none is kept"
+)]
 pub enum Happening<'a> {
     /// A shot is to be embedded; the answer goes to [`Visits::embedded`].
     Wanted(WantedShot),
@@ -133,15 +155,13 @@ impl Visits {
         }
     }
 
-    /// A shot that was wanted comes back with its embedding; `None` where the network failed.
-    pub fn embedded(
-        &mut self,
-        id: Ulid,
-        taken: ShotTaken,
-        embedded: Option<Embedded>,
-        identifier: &dyn Identifier,
-        tell: &mut Tell<'_>,
-    ) {
+    /// At `now` a shot that was wanted comes back.
+    pub fn embedded(&mut self, shot: EmbeddedShot, now: Instant, identifier: &dyn Identifier, tell: &mut Tell<'_>) {
+        let EmbeddedShot {
+            track: id,
+            taken,
+            embedded,
+        } = shot;
         let Some(track) = self.tracker.get_mut(id) else {
             self.late += 1;
             return;
@@ -160,10 +180,11 @@ impl Visits {
         }
         let Some(track) = self.tracker.get_mut(of) else { return };
         track.shots.keep(taken, embedded);
-        judge_track(track, &self.rules, false, identifier, tell);
+        let time = self.rules.time_of(track, now);
+        judge_track(track, &self.rules, time, identifier, tell);
     }
 
-    /// It is `now`: ends the tracks that have not been seen for a while.
+    /// It is `now`: ends the tracks that have not been seen for a while, and holds the votes that are due.
     pub fn passed(&mut self, now: Instant, identifier: &dyn Identifier, tell: &mut Tell<'_>) {
         // A picture that stands alone stays until the next one comes.
         if self.rules.single_pictures {
@@ -172,6 +193,23 @@ impl Visits {
         for track in self.tracker.take_lost(now) {
             self.end(track, identifier, tell);
         }
+        for track in self.tracker.iter_mut().filter(|track| track.shots.verdict.is_none()) {
+            if self.rules.time_of(track, now) == Time::Due {
+                judge_track(track, &self.rules, Time::Due, identifier, tell);
+            }
+        }
+    }
+
+    /// How long from `now` until a vote is due; `None` when none is waited for.
+    pub fn due_in(&self, now: Instant) -> Option<Duration> {
+        self.tracker
+            .iter()
+            .filter(|track| track.shots.verdict.is_none())
+            .filter_map(|track| self.rules.deadline_of(track))
+            .map(|deadline| deadline.saturating_duration_since(now))
+            // What is overdue waits for a shot, not for the time.
+            .filter(|left| !left.is_zero())
+            .min()
     }
 
     /// The camera is over: ends all tracks.
@@ -183,8 +221,24 @@ impl Visits {
 
     /// Ends a track: a visit shorter than the vote gets its answer from what there is.
     fn end(&self, mut track: Track, identifier: &dyn Identifier, tell: &mut Tell<'_>) {
-        judge_track(&mut track, &self.rules, true, identifier, tell);
+        judge_track(&mut track, &self.rules, Time::Ended, identifier, tell);
         tell(Happening::Ended(&track));
+    }
+}
+
+impl VisitRules {
+    /// When the vote on `track` is due at the latest.
+    fn deadline_of(&self, track: &Track) -> Option<Instant> {
+        let first = track.shots.first_kept().filter(|_| !self.single_pictures)?;
+        Some(first + self.decide_within.saturating_sub(AHEAD_OF_DEADLINE))
+    }
+
+    fn time_of(&self, track: &Track, now: Instant) -> Time {
+        if self.deadline_of(track).is_some_and(|deadline| deadline <= now) {
+            Time::Due
+        } else {
+            Time::Early
+        }
     }
 }
 
@@ -198,7 +252,7 @@ fn wanted(track: &mut Track, frame: &Frame, rules: &VisitRules) -> Option<Wanted
     if !track.shots.take(&quality, rules.min_shots, now) {
         return None;
     }
-    let mut taken = ShotTaken::new(&track.face, quality.score(), frame.captured_at, frame_size);
+    let mut taken = ShotTaken::new(&track.face, quality, frame.captured_at, frame_size);
     taken.zones = rules.view.zones(&track.face.box_in_frame, frame_size);
     if rules.pictures {
         taken.picture = Some(picture::with_margin(&frame.pixels, &track.face.box_in_frame));
@@ -211,15 +265,17 @@ fn wanted(track: &mut Track, frame: &Frame, rules: &VisitRules) -> Option<Wanted
 }
 
 /// Says what there is to say about a track.
-fn judge_track(track: &mut Track, rules: &VisitRules, ended: bool, identifier: &dyn Identifier, tell: &mut Tell<'_>) {
-    let shots = track.shots.identified(|embedded| identifier.identify(embedded).answer);
+fn judge_track(track: &mut Track, rules: &VisitRules, time: Time, identifier: &dyn Identifier, tell: &mut Tell<'_>) {
+    let shots = track
+        .shots
+        .identified(|embedded| identifier.identify(embedded, &rules.strictness));
     let said = Said {
         preliminary: track.shots.preliminary,
         verdict: track.shots.verdict.as_ref(),
     };
     let rules = Rules {
         min_shots: rules.min_shots,
-        ended: ended && !rules.single_pictures,
+        time: if rules.single_pictures { Time::Early } else { time },
     };
     let Some(judgement) = judge(&shots, said, rules) else {
         return;

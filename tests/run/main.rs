@@ -21,7 +21,10 @@ mod recognition;
 mod retained;
 mod rtsp;
 mod stopping;
+mod supervisor;
+mod systemd;
 mod tls;
+mod visitors;
 
 use std::time::Duration;
 

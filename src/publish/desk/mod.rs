@@ -38,6 +38,7 @@ use super::states::StatsSource;
 use super::topics::Topics;
 use crate::config::HomeAssistantSettings;
 use crate::frame::CameraId;
+use crate::heartbeat::Pulse;
 use discovery::{Discovery, Parting};
 use fresh::Fresh;
 use house::House;
@@ -94,6 +95,8 @@ pub struct Desk {
     pub requests: Option<mpsc::Sender<Asked>>,
     /// Where the numbers come from.
     pub stats: StatsSource,
+    /// The desk's sign of life, and with it that of all that shares its thread.
+    pub pulse: Pulse,
 }
 
 /// A message that was sent and is not acknowledged.
@@ -135,6 +138,7 @@ struct Work {
     farewell: watch::Receiver<Farewell>,
     stats: StatsSource,
     stats_at: Instant,
+    pulse: Pulse,
     connection: Option<Connection>,
     /// Counts connections; an answer of an older one says nothing about this one.
     connections: u64,
@@ -178,6 +182,7 @@ impl Desk {
             for_outbox: VecDeque::new(),
             farewell: self.farewell,
             stats: self.stats,
+            pulse: self.pulse,
             stats_at: Instant::now(),
             connection: None,
             connections: 0,
@@ -200,6 +205,7 @@ impl Work {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.pulse.beat();
             self.send_what_waits();
             let farewell = *self.farewell.borrow();
             if let Farewell::Until(deadline) = farewell {
