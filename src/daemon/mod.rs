@@ -19,8 +19,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use jiff::Timestamp;
-use tokio::runtime::Runtime;
-use tokio::sync::{mpsc as tokio_mpsc, watch};
 
 use cameras::Cameras;
 pub use cameras::check_camera;
@@ -35,9 +33,7 @@ use crate::identify::IdentifierSource;
 use crate::metrics::Instruments;
 use crate::model::{EmbedderModel, Kind, ModelFile};
 use crate::networks::{self, DETECTOR};
-use crate::publish::{
-    self, Connection, Depth, Desk, Farewell, Info, ModelInfo, Outbox, Saying, StatsSource, ToOutbox, Topics,
-};
+use crate::publish::{Connection, Info, ModelInfo, Publisher, Publishing, Saying, StatsSource};
 use crate::sightings::{Memory, Retention, Sightings};
 use crate::state_dir;
 use crate::stop::Stop;
@@ -47,8 +43,6 @@ use crate::watcher::SharedIdentifier;
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// As [`LAST_WORDS`], when we were told to stop.
 const LAST_WORDS_ON_SIGNAL: Duration = Duration::from_secs(3);
-/// States that may wait for the desk; a worker waits when it is full, which is never longer than the desk needs.
-const ROOM: usize = 1024;
 
 /// Why the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,22 +99,35 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     runtime.spawn(signals(news_sender.clone()));
     let stop = Stop::default();
     let mut cameras = Cameras::open(&settings.cameras, &stop, &heartbeats)?;
-    let topics = Topics::new(&settings.mqtt.base_topic, &node);
-    let options = publish::options(&settings.mqtt, &node, &topics)?;
-    let outbox = Outbox::open(state)?;
     let (memory, memory_thread) = remember(state, settings.retention, &heartbeats);
+    let connection = Connection::default();
+    let publishing = Publisher::start(
+        &runtime,
+        Publishing {
+            mqtt: &settings.mqtt,
+            home_assistant: settings.home_assistant.clone(),
+            node: Arc::clone(&node),
+            state_dir: state,
+            cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
+            faces: settings.publish_faces,
+            presence_hold: settings.presence_hold,
+            requests: None,
+            connection: connection.clone(),
+            stats: Box::new(|depth| StatsSource::new(cameras.roster(), Arc::clone(&meter), depth)),
+            heartbeats: &heartbeats,
+        },
+    )?;
     let instruments = Arc::new(Instruments {
         started,
         heartbeats: heartbeats.clone(),
         silence: settings.watchdog_silence,
         cameras: cameras.roster(),
         engine: Arc::clone(&meter),
-        outbox: outbox.depth(),
-        connection: Connection::default(),
+        outbox: publishing.depth.clone(),
+        connection,
         people: AtomicUsize::new(0),
         open: OnceLock::new(),
     });
-    let publishing = Publishing::start(&runtime, outbox, options, topics, settings, &instruments)?;
     let line = Arc::clone(&instruments);
     let watchdog = Watchdog::start(Watch {
         heartbeats: heartbeats.clone(),
@@ -301,79 +308,6 @@ async fn signals(news: SyncSender<News>) {
         }
         asked = true;
         tell(&news, News::Signal);
-    }
-}
-
-/// Outbox, desk and connection.
-struct Publishing {
-    sayings: tokio_mpsc::Sender<Saying>,
-    outbox: SyncSender<ToOutbox>,
-    outbox_thread: thread::JoinHandle<()>,
-    farewell: watch::Sender<Farewell>,
-    desk: tokio::task::JoinHandle<u64>,
-    depth: Depth,
-}
-
-impl Publishing {
-    fn start(
-        runtime: &Runtime,
-        outbox: Outbox,
-        options: rumqttc::MqttOptions,
-        topics: Topics,
-        settings: &Settings,
-        instruments: &Instruments,
-    ) -> anyhow::Result<Self> {
-        let (sayings, to_desk) = tokio_mpsc::channel(ROOM);
-        let (answers, from_outbox) = tokio_mpsc::channel(ROOM);
-        let (link_events, link) = tokio_mpsc::channel(4);
-        let (farewell, until) = watch::channel(Farewell::Stay);
-        let depth = outbox.depth();
-        let (outbox, outbox_thread) = outbox.beating(instruments.heartbeats.pulse("outbox")).start(answers)?;
-        runtime.spawn(publish::link(options, link_events, instruments.connection.clone()));
-        let desk = Desk {
-            topics,
-            sayings: to_desk,
-            from_outbox,
-            to_outbox: outbox.clone(),
-            link,
-            farewell: until,
-            presence_hold: settings.presence_hold,
-            cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
-            stats: StatsSource::new(
-                instruments.cameras.clone(),
-                Arc::clone(&instruments.engine),
-                depth.clone(),
-            ),
-            pulse: instruments.heartbeats.pulse("desk"),
-        };
-        Ok(Self {
-            sayings,
-            outbox,
-            outbox_thread,
-            farewell,
-            desk: runtime.spawn(desk.run()),
-            depth,
-        })
-    }
-
-    fn say(&self, saying: Saying) {
-        let _ = self.sayings.blocking_send(saying);
-    }
-
-    /// Sends what waits, until `deadline` at most, says `offline`, and closes the outbox.
-    fn end(self, runtime: &Runtime, deadline: Instant) {
-        let _ = self.farewell.send(Farewell::Until(deadline));
-        match runtime.block_on(self.desk) {
-            Ok(0) | Err(_) => {}
-            Ok(too_old) => tracing::warn!(too_old, "events were too old for `event` and are in the log only"),
-        }
-        let _ = self.outbox.send(ToOutbox::Close);
-        drop(self.outbox);
-        let _ = self.outbox_thread.join();
-        let rows = self.depth.rows();
-        if rows > 0 {
-            tracing::warn!(rows, "events wait in the outbox for the next start");
-        }
     }
 }
 

@@ -58,19 +58,19 @@ impl Info {
 }
 
 /// Who is in view.
-pub(super) fn in_view(people: &[Arc<Person>], unknown: usize) -> Value {
+pub(super) fn in_view(people: &[&Person], unknown: usize) -> Value {
     let people: Vec<Value> = people.iter().map(|person| named(person)).collect();
     json!({"people": people, "unknown": unknown})
 }
 
-/// What is known of a person's last sighting.
-pub(super) fn attributes(sighting: &Sighting) -> Value {
+/// What is known of a person's last sighting; all but the name is null until there is one since the start.
+pub(super) fn attributes(person: &Person, last: Option<&Sighting>) -> Value {
     json!({
-        "name": sighting.person.name.as_str(),
-        "camera": &*sighting.camera,
-        "last_seen": time_text(sighting.at.wall),
-        "confidence": two_decimals_down(sighting.confidence),
-        "event": sighting.event.map(ulid_text),
+        "name": person.name.as_str(),
+        "camera": last.map(|sighting| sighting.camera.to_string()),
+        "last_seen": last.map(|sighting| time_text(sighting.at.wall)),
+        "confidence": last.map(|sighting| two_decimals_down(sighting.confidence)),
+        "event": last.and_then(|sighting| sighting.event).map(ulid_text),
     })
 }
 

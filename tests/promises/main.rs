@@ -23,10 +23,10 @@ mod events;
 mod fresh;
 #[path = "../given/mod.rs"]
 mod given;
-mod proxy;
-mod recorder;
 mod gpu;
 mod hang;
+mod proxy;
+mod recorder;
 #[allow(dead_code, reason = "as above")]
 #[path = "../run/rtsp.rs"]
 mod rtsp;

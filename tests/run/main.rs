@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+#[allow(dead_code, reason = "tests/promises uses the rest")]
 mod broker;
 mod cameras;
 mod clip;
@@ -17,15 +18,18 @@ mod exposition;
 #[path = "../given/mod.rs"]
 mod given;
 mod heads;
+mod home_assistant;
 mod http;
 mod outbox;
 mod pictures;
 mod recognition;
+mod retained;
 #[allow(dead_code, reason = "tests/promises uses the rest")]
 mod rtsp;
 mod stopping;
 mod supervisor;
 mod systemd;
+mod tls;
 mod visitors;
 
 use std::time::Duration;
