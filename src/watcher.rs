@@ -228,6 +228,7 @@ impl Watch {
         step(&mut self.visits, &*identifier, &mut |happening| match happening {
             Happening::Wanted(shot) => *waited_for += usize::from(embed(engine, inbox, shot)),
             Happening::Judged { track, judgement, was } => announcer.judged(track, judgement, was, Instant::now()),
+            Happening::Joined { gone, .. } => announcer.joined(gone),
             Happening::Ended(track) => {
                 announcer.ended(track);
                 tally.track_ended();

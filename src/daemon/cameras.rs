@@ -14,7 +14,7 @@ use crate::heartbeat::Heartbeats;
 use crate::publish::{Saying, ToOutbox};
 use crate::sightings::{Memory, Recorder};
 use crate::stop::Stop;
-use crate::visits::VisitRules;
+use crate::visits::{self, VisitRules};
 use crate::watcher::{Heard, Inbox, SharedIdentifier, Watcher, tell};
 
 /// What the workers are connected to.
@@ -93,6 +93,7 @@ impl Cameras {
                     min_shots: camera.settings.min_shots.unwrap_or(wiring.settings.min_shots),
                     decide_within: wiring.settings.decide_within,
                     strictness: camera.settings.strictness,
+                    same_face_cosine: visits::same_face_cosine(&wiring.facts.embedder),
                     view,
                     single_pictures: camera.settings.address.single_pictures(),
                     pictures: wiring.settings.publish_faces || wiring.settings.retention.crops,

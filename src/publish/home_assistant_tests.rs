@@ -321,9 +321,13 @@ fn templates_render_over_real_payloads() {
         render(people, &super::super::states::in_view(&[&alice], 2).to_string()),
         "3"
     );
-    let stats = super::super::states::StatsSource::new(crate::camera::Roster::default(), Arc::default(), super::super::Depth::default())
-        .json()
-        .to_string();
+    let stats = super::super::states::StatsSource::new(
+        crate::camera::Roster::default(),
+        Arc::default(),
+        super::super::Depth::default(),
+    )
+    .json()
+    .to_string();
     for sensor in parsed(&devices[0])["components"].as_object().unwrap().values() {
         let rendered = render(sensor["value_template"].as_str().unwrap(), &stats);
         // A mean of nothing is null, which Home Assistant takes for "unknown".

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
+use ulid::Ulid;
 
 use crate::detect::{Face, FaceBox};
 use crate::embed::{Embedded, Embedding};
 use crate::event::BoxFraction;
 use crate::frame::CapturedAt;
+use crate::gallery::Person;
 use crate::identify::Identification;
 use crate::quality::Quality;
 use crate::verdict::{Shot, Verdict};
@@ -130,6 +132,19 @@ pub struct Shots {
     pub preliminary: bool,
     /// The last vote's verdict.
     pub verdict: Option<Verdict>,
+    /// The names that it doesn't get since another track has them.
+    pub refused: Vec<RefusedName>,
+}
+
+/// A name that a track doesn't get: another track that was in one frame with it has it, and is nearer.
+#[derive(Debug, Clone)]
+pub struct RefusedName {
+    /// Whose.
+    pub person: Arc<Person>,
+    /// The track that has it.
+    pub held_by: Ulid,
+    /// How near that track's shots are to the person, by the identifier's own measure.
+    pub similarity: f32,
 }
 
 /// The best shot of a track, for its events.
@@ -204,14 +219,40 @@ impl Shots {
         self.kept.push(Kept { taken, embedded });
     }
 
+    /// Takes over the shots of a track that turned out to be this one, and got no verdict.
+    pub fn absorb(&mut self, other: Self) {
+        for kept in other.kept {
+            self.keep(kept.taken, kept.embedded);
+        }
+        self.waited_for += other.waited_for;
+        self.last_taken = self.last_taken.max(other.last_taken);
+        self.preliminary |= other.preliminary;
+        self.refused.extend(other.refused);
+    }
+
+    /// The highest cosine similarity of one of these shots to one of `others`; `None` where one has no good shot.
+    pub fn nearest(&self, others: &Self) -> Option<f32> {
+        self.trusted()
+            .flat_map(|kept| {
+                others
+                    .trusted()
+                    .map(|other| kept.embedded.embedding.cosine(&other.embedded.embedding))
+            })
+            .reduce(f32::max)
+    }
+
+    fn trusted(&self) -> impl Iterator<Item = &Kept> {
+        self.kept.iter().filter(|kept| kept.taken.score >= TRUSTED_SCORE)
+    }
+
     /// The kept shots, each with its answer by `identify`.
     pub fn identified(&self, identify: impl Fn(&Embedded) -> Identification) -> Vec<Shot> {
         let shot = |kept: &Kept| {
             let said = identify(&kept.embedded);
             Shot {
                 quality: kept.taken.score,
+                similarity: said.similarity(),
                 answer: said.answer,
-                similarity: said.ranked.first().map_or(0.0, |best| best.similarity),
             }
         };
         self.kept.iter().map(shot).collect()
