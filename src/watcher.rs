@@ -215,6 +215,7 @@ impl Watch {
         let (announcer, engine, inbox, waited_for) = (&self.announcer, &self.engine, &self.inbox, &mut self.waited_for);
         step(&mut self.visits, &*identifier, &mut |happening| match happening {
             Happening::Wanted(shot) => *waited_for += usize::from(embed(engine, inbox, shot)),
+            Happening::PassedOver(..) | Happening::Identified(..) => {}
             Happening::Judged { track, judgement, was } => announcer.judged(track, judgement, was, Instant::now()),
             Happening::Ended(track) => announcer.ended(track),
         });

@@ -44,13 +44,15 @@ pub(super) struct FfmpegSource {
     lag: Lag,
     /// Whether arrival is capture, as for a file that is played in real time.
     arrival_is_capture: bool,
+    /// When a clip that is not played in real time began; each picture was taken when its own time says.
+    began: Option<CapturedAt>,
     ends: bool,
 }
 
 impl FfmpegSource {
     /// Starts the child.
     pub(super) fn open(settings: &CameraSettings, stop: Stop) -> Result<Self, CameraError> {
-        if let Address::File(path) | Address::Device(path) = &settings.address {
+        if let Address::File(path) | Address::Clip(path) | Address::Device(path) = &settings.address {
             // FFmpeg's own words for it are less clear.
             std::fs::File::open(path).map_err(|source| CameraError::Missing {
                 path: path.clone(),
@@ -71,6 +73,7 @@ impl FfmpegSource {
             buffers: VecDeque::new(),
             lag: Lag::default(),
             arrival_is_capture: matches!(settings.address, Address::File(_)),
+            began: matches!(settings.address, Address::Clip(_)).then(CapturedAt::now),
             ends: settings.address.ends(),
         })
     }
@@ -100,7 +103,7 @@ impl FfmpegSource {
                 return Ok(None);
             };
             let arrived = Instant::now();
-            let lag = if self.arrival_is_capture {
+            let lag = if self.arrival_is_capture || self.began.is_some() {
                 Duration::ZERO
             } else {
                 self.lag.of(arrived, stream_s)
@@ -114,13 +117,14 @@ impl FfmpegSource {
                 continue;
             }
             self.reader = Some(reader);
-            return Ok(Some(Picture {
-                pixels,
-                captured_at: CapturedAt {
+            let captured_at = match self.began {
+                Some(began) => began.after(stream_s),
+                None => CapturedAt {
                     monotonic: arrived.checked_sub(lag).unwrap_or(arrived),
                     wall: Timestamp::now() - lag,
                 },
-            }));
+            };
+            return Ok(Some(Picture { pixels, captured_at }));
         }
     }
 }
@@ -280,8 +284,11 @@ fn arguments(settings: &CameraSettings) -> Vec<OsString> {
     // Every input names the protocols that it may open, so that a playlist can't lead elsewhere.
     match &settings.address {
         // A folder is read without FFmpeg.
-        Address::Folder(path) | Address::File(path) => {
-            all.extend(words("-re -protocol_whitelist file"));
+        Address::Folder(path) | Address::File(path) | Address::Clip(path) => {
+            if !matches!(settings.address, Address::Clip(_)) {
+                all.push("-re".into());
+            }
+            all.extend(words("-protocol_whitelist file"));
             if settings.looped {
                 all.extend(words("-stream_loop -1"));
             }

@@ -15,6 +15,14 @@ use crate::frame::CameraId;
 use crate::identify::IdentifyBy;
 use crate::runtime::RuntimeSettings;
 
+/// The smallest face that a camera looks for, unless its settings say otherwise.
+const MIN_FACE_PX: u32 = 40;
+/// The frames of a camera that are looked at each second, unless its settings say otherwise.
+const FRAMES_PER_SECOND: f64 = 10.0;
+
+/// Good shots before the vote, unless the settings say otherwise.
+pub const MIN_SHOTS: usize = 3;
+
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -76,6 +84,19 @@ pub struct CameraSettings {
     pub looped: bool,
 }
 
+impl CameraSettings {
+    /// A camera of which only the address is said.
+    pub fn of(address: Address) -> Self {
+        Self {
+            id: "clip".into(),
+            address,
+            min_face_px: MIN_FACE_PX,
+            frames_per_second: FRAMES_PER_SECOND,
+            looped: false,
+        }
+    }
+}
+
 /// Makes settings, adding to `mistakes`. `None` only when there is at least one mistake.
 pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Settings> {
     let node = raw.node.filter(|node| is_id(node, "node", mistakes));
@@ -96,7 +117,7 @@ pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Opt
         },
         // The walk along the keys let nothing else through.
         identify_by: raw.identify.by.and_then(|by| by.parse().ok()).unwrap_or_default(),
-        min_shots: raw.verdict.min_shots.unwrap_or(3),
+        min_shots: raw.verdict.min_shots.unwrap_or(MIN_SHOTS),
         presence_hold: Duration::from_secs(raw.presence.hold_s.unwrap_or(60)),
         announce_again: Duration::from_secs(raw.announce_again_s.unwrap_or(30)),
         publish_faces: raw.publish.faces.unwrap_or(false),
@@ -241,8 +262,8 @@ fn cameras(raw: Vec<raw::Camera>, folder: &Path, mistakes: &mut Vec<Mistake>) ->
             cameras.push(CameraSettings {
                 id: id.into(),
                 address,
-                min_face_px: camera.min_face_px.unwrap_or(40),
-                frames_per_second: camera.frames_per_second.unwrap_or(10.0),
+                min_face_px: camera.min_face_px.unwrap_or(MIN_FACE_PX),
+                frames_per_second: camera.frames_per_second.unwrap_or(FRAMES_PER_SECOND),
                 looped: camera.looped.unwrap_or(false),
             });
         }

@@ -82,12 +82,7 @@ impl Cameras {
                 camera: id.clone(),
                 slot: Arc::clone(&camera.slot),
                 min_face_px: camera.settings.min_face_px,
-                rules: VisitRules {
-                    min_shots: wiring.settings.min_shots,
-                    single_pictures: camera.settings.address.single_pictures(),
-                    pictures: wiring.settings.publish_faces,
-                    alignment: wiring.facts.alignment,
-                },
+                rules: VisitRules::of(wiring.settings, &camera.settings, wiring.facts.alignment),
                 identifier: Arc::clone(wiring.identifier),
                 engine: wiring.engine.clone(),
                 announcer: Announcer::new(

@@ -9,13 +9,14 @@ use std::time::Instant;
 use ulid::Ulid;
 
 use crate::align::Alignment;
+use crate::config::{CameraSettings, MIN_SHOTS, Settings};
 use crate::detect::Face;
 use crate::embed::Embedded;
 use crate::event::ulid_text;
 use crate::frame::Frame;
-use crate::identify::Identifier;
+use crate::identify::{Identification, Identifier};
 use crate::quality::Quality;
-use crate::track::{ShotTaken, Track, Tracker};
+use crate::track::{PassedOver, ShotTaken, Track, Tracker};
 use crate::verdict::{Judgement, Rules, Said, Verdict, judge};
 
 /// How the visits before a camera are watched.
@@ -31,6 +32,28 @@ pub struct VisitRules {
     pub alignment: Alignment,
 }
 
+impl VisitRules {
+    /// What holds for a camera unless the configuration says otherwise.
+    pub fn usual(alignment: Alignment) -> Self {
+        Self {
+            min_shots: MIN_SHOTS,
+            single_pictures: false,
+            pictures: false,
+            alignment,
+        }
+    }
+
+    /// What holds for `camera` by the configuration.
+    pub fn of(settings: &Settings, camera: &CameraSettings, alignment: Alignment) -> Self {
+        Self {
+            min_shots: settings.min_shots,
+            single_pictures: camera.address.single_pictures(),
+            pictures: settings.publish_faces,
+            alignment,
+        }
+    }
+}
+
 /// A face of a frame that is worth embedding.
 #[derive(Debug, Clone)]
 pub struct WantedShot {
@@ -38,6 +61,8 @@ pub struct WantedShot {
     pub track: Ulid,
     /// Where and when.
     pub taken: ShotTaken,
+    /// How good it is.
+    pub quality: Quality,
     /// Cut out as the embedding network takes it.
     pub aligned: image::RgbImage,
 }
@@ -47,6 +72,11 @@ pub struct WantedShot {
 pub enum Happening<'a> {
     /// A shot is to be embedded; the answer goes to [`Visits::embedded`].
     Wanted(WantedShot),
+    /// A track's face in this frame is not to be embedded.
+    PassedOver(&'a Track, PassedOver),
+    /// The network answered about a shot of a track, and this is whose face it is by itself. Told by
+    /// [`Visits::in_detail`] only.
+    Identified(&'a Track, &'a ShotTaken, &'a Identification),
     /// There is something to say about a track.
     Judged {
         /// The track, with the shots that were judged and the new verdict.
@@ -70,6 +100,8 @@ pub struct Visits {
     tracker: Tracker,
     /// Answers that came after their track's end.
     late: u64,
+    /// Whether each shot's own answer is told.
+    in_detail: bool,
 }
 
 impl Visits {
@@ -79,6 +111,15 @@ impl Visits {
             rules,
             tracker: Tracker::default(),
             late: 0,
+            in_detail: false,
+        }
+    }
+
+    /// As [`Visits::new`], but [`Happening::Identified`] is told too, which costs a comparison for each shot.
+    pub fn in_detail(rules: VisitRules) -> Self {
+        Self {
+            in_detail: true,
+            ..Self::new(rules)
         }
     }
 
@@ -99,10 +140,11 @@ impl Visits {
         }
         self.tracker.see(faces, frame.captured_at);
         for track in self.tracker.iter_mut() {
-            if track.last == frame.captured_at
-                && let Some(shot) = wanted(track, frame, &self.rules)
-            {
-                tell(Happening::Wanted(shot));
+            if track.last == frame.captured_at {
+                match wanted(track, frame, &self.rules) {
+                    Ok(shot) => tell(Happening::Wanted(shot)),
+                    Err(why) => tell(Happening::PassedOver(track, why)),
+                }
             }
         }
     }
@@ -133,6 +175,9 @@ impl Visits {
             of = new.map_or(id, |track| track.id);
         }
         let Some(track) = self.tracker.get_mut(of) else { return };
+        if self.in_detail {
+            tell(Happening::Identified(track, &taken, &identifier.identify(&embedded)));
+        }
         track.shots.keep(taken, embedded);
         judge_track(track, &self.rules, false, identifier, tell);
     }
@@ -163,22 +208,20 @@ impl Visits {
 }
 
 /// The shot of `track`'s face in `frame`, if it is worth embedding; then it counts as taken.
-fn wanted(track: &mut Track, frame: &Frame, rules: &VisitRules) -> Option<WantedShot> {
+fn wanted(track: &mut Track, frame: &Frame, rules: &VisitRules) -> Result<WantedShot, PassedOver> {
     let (now, frame_size) = (frame.captured_at.monotonic, frame.pixels.dimensions());
-    if !track.shots.may_take(&track.face, frame_size, now) {
-        return None;
-    }
-    let (quality, aligned) = Quality::with_aligned(&frame.pixels, &track.face, rules.alignment)?;
-    if !track.shots.take(&quality, rules.min_shots, now) {
-        return None;
-    }
+    track.shots.may_take(&track.face, frame_size, now)?;
+    let (quality, aligned) =
+        Quality::with_aligned(&frame.pixels, &track.face, rules.alignment).ok_or(PassedOver::NotAligned)?;
+    track.shots.take(&quality, rules.min_shots, now)?;
     let mut taken = ShotTaken::new(&track.face, quality.score(), frame.captured_at, frame_size);
     if rules.pictures {
         taken.picture = Some(picture::with_margin(&frame.pixels, &track.face.box_in_frame));
     }
-    Some(WantedShot {
+    Ok(WantedShot {
         track: track.id,
         taken,
+        quality,
         aligned,
     })
 }
