@@ -16,6 +16,7 @@ use crate::event::{Event, EventKind, two_decimals_down, ulid_text};
 use crate::frame::{CameraId, CapturedAt};
 use crate::gallery::Person;
 use crate::publish::{Saying, ToOutbox};
+use crate::sightings::Recorder;
 use crate::track::{ShotTaken, Track};
 use crate::verdict::{Judgement, Verdict};
 
@@ -32,6 +33,10 @@ pub struct Announcer {
     again: Duration,
     outbox: SyncSender<ToOutbox>,
     say: tokio_mpsc::Sender<Saying>,
+    /// Remembers visits, where that is wanted.
+    recorder: Option<Recorder>,
+    /// Whether pictures of faces are published.
+    pictures: bool,
     /// When each person was announced last, and on which track.
     announced: RefCell<HashMap<Ulid, (Instant, Ulid)>>,
     /// The last event about each track.
@@ -44,6 +49,10 @@ pub struct Announcer {
 impl Announcer {
     /// A voice for `camera`. Events go to the outbox, where sending waits (an event is never dropped to save time);
     /// states go to the publisher, where sending waits too (it never blocks on the broker).
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a voice is made of; each is used once, in one place"
+    )]
     pub fn new(
         node: Arc<str>,
         camera: CameraId,
@@ -51,6 +60,8 @@ impl Announcer {
         again: Duration,
         outbox: SyncSender<ToOutbox>,
         say: tokio_mpsc::Sender<Saying>,
+        recorder: Option<Recorder>,
+        pictures: bool,
     ) -> Self {
         Self {
             node,
@@ -59,6 +70,8 @@ impl Announcer {
             again,
             outbox,
             say,
+            recorder,
+            pictures,
             announced: RefCell::default(),
             events: RefCell::default(),
             in_view: RefCell::default(),
@@ -74,12 +87,19 @@ impl Announcer {
         }
     }
 
-    /// Says that `track` was judged, unless its person was announced a moment ago on another track. `was` is the verdict
-    /// before.
+    /// Says that `track` was judged, unless its person was announced a moment ago on another track or is ignored. `was`
+    /// is the verdict before.
     pub fn judged(&self, track: &Track, judgement: &Judgement, was: Option<&Verdict>, now: Instant) {
-        let Some(shot) = track.shots.last() else {
-            return;
-        };
+        let event = self.announce(track, judgement, was, now);
+        if let (Judgement::Voted(verdict) | Judgement::Corrected(verdict), Some(recorder)) = (judgement, &self.recorder)
+        {
+            recorder.stands(track, verdict, event, false);
+        }
+    }
+
+    /// Gives the event, if there was one.
+    fn announce(&self, track: &Track, judgement: &Judgement, was: Option<&Verdict>, now: Instant) -> Option<Ulid> {
+        let shot = track.shots.last()?;
         let (kind, verdict) = match judgement {
             Judgement::Preliminary(verdict) => (EventKind::Preliminary, verdict),
             Judgement::Voted(verdict) if verdict.person.is_some() => (EventKind::Recognized, verdict),
@@ -99,21 +119,23 @@ impl Announcer {
         }
         if let Some(person) = &verdict.person
             && !matches!(kind, EventKind::Corrected { .. })
-            && !self.may_announce(person, track.id, now)
+            && (person.ignored || !self.may_announce(person, track.id, now))
         {
             tracing::debug!(
                 track = ulid_text(track.id),
                 person = person.id,
-                "was announced a moment ago"
+                "is ignored, or was announced a moment ago"
             );
-            return;
+            return None;
         }
         let event = self.event(kind, track.id, shot, verdict);
         if !matches!(event.kind, EventKind::Preliminary) {
             self.face(track.shots.best());
         }
-        self.events.borrow_mut().insert(track.id, event.id);
+        let id = event.id;
+        self.events.borrow_mut().insert(track.id, id);
         self.send(event);
+        Some(id)
     }
 
     fn event_of(&self, track: &Track) -> Option<Ulid> {
@@ -138,13 +160,24 @@ impl Announcer {
         let announced = self.events.borrow_mut().remove(&track.id);
         let shots = &track.shots;
         // A track that got no verdict has nobody who could leave.
-        let (Some(_), Some(shot), Some(verdict)) = (announced, shots.last(), &shots.verdict) else {
+        let (Some(shot), Some(verdict)) = (shots.last(), &shots.verdict) else {
             return;
         };
+        if announced.is_none() {
+            self.remember_end(track, verdict, None);
+            return;
+        }
         let duration = track.last.monotonic.saturating_duration_since(track.first.monotonic);
         let mut event = self.event(EventKind::Left { duration }, track.id, shot, verdict);
         event.captured_at = track.last;
+        self.remember_end(track, verdict, Some(event.id));
         self.send(event);
+    }
+
+    fn remember_end(&self, track: &Track, verdict: &Verdict, event: Option<Ulid>) {
+        if let Some(recorder) = &self.recorder {
+            recorder.stands(track, verdict, event, true);
+        }
     }
 
     fn event(&self, kind: EventKind, track: Ulid, shot: &ShotTaken, verdict: &Verdict) -> Event {
@@ -157,9 +190,10 @@ impl Announcer {
             captured_at: shot.captured_at,
             published_at: Timestamp::now(),
             person: verdict.person.clone(),
-            similar_to: verdict.similar_to.clone(),
+            similar_to: verdict.similar_to.clone().filter(|person| !person.ignored),
             confidence: verdict.confidence,
             shots: verdict.shots,
+            zones: shot.zones.clone(),
             box_frame_fraction: shot.box_frame_fraction,
             face_height_px: shot.face_height_px,
             model: Arc::clone(&self.model),
@@ -181,6 +215,9 @@ impl Announcer {
     }
 
     fn face(&self, best: Option<&ShotTaken>) {
+        if !self.pictures {
+            return;
+        }
         let Some(picture) = best.and_then(|shot| shot.picture.as_ref()) else {
             return;
         };
@@ -201,6 +238,7 @@ impl Announcer {
         let mut unknown = 0;
         for verdict in tracks.filter_map(|track| track.shots.verdict.as_ref()) {
             match &verdict.person {
+                Some(person) if person.ignored => {}
                 Some(person) if people.iter().any(|other| other.uid == person.uid) => {}
                 Some(person) => people.push(Arc::clone(person)),
                 None => unknown += 1,
@@ -236,7 +274,7 @@ impl Announcer {
     }
 
     fn seen_by(&self, track: &Track, verdict: &Verdict, at: CapturedAt) {
-        if let Some(person) = &verdict.person {
+        if let Some(person) = verdict.person.as_ref().filter(|person| !person.ignored) {
             self.say(Saying::Seen {
                 person: Arc::clone(person),
                 camera: self.camera.clone(),

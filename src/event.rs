@@ -43,6 +43,8 @@ pub struct Event {
     pub confidence: f64,
     /// How many shots it stands on.
     pub shots: usize,
+    /// The camera's zones that the face was in.
+    pub zones: Vec<Arc<str>>,
     /// Where the face was.
     pub box_frame_fraction: BoxFraction,
     /// The face's height in pixels of the frame.
@@ -151,8 +153,7 @@ impl Serialize for Event {
         map.serialize_entry("event_type", self.kind.name())?;
         map.serialize_entry("node", &*self.node)?;
         map.serialize_entry("camera", &*self.camera)?;
-        // Zones come with the tracking issue; the key is part of the contract already.
-        map.serialize_entry("zones", &[(); 0])?;
+        map.serialize_entry("zones", &self.zones.iter().map(|zone| &**zone).collect::<Vec<&str>>())?;
         map.serialize_entry("track", &ulid_text(self.track))?;
         map.serialize_entry("captured_at", &time_text(self.captured_at.wall))?;
         map.serialize_entry("published_at", &time_text(self.published_at))?;

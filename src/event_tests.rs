@@ -30,6 +30,7 @@ fn event(kind: EventKind, person: Option<Arc<Person>>, similar_to: Option<Arc<Pe
             width: 0.08,
             height: 0.14,
         },
+        zones: vec!["porch".into()],
         face_height_px: 96,
         model: "mobilefacenet-1a2b3c4d".into(),
     }
@@ -37,7 +38,7 @@ fn event(kind: EventKind, person: Option<Arc<Person>>, similar_to: Option<Arc<Pe
 
 /// The contract's example, but for the zones, which come with a later issue, and for whole ULIDs.
 const EXAMPLE: &str = concat!(
-    r#"{"v":1,"id":"01jdex00000000000000000000","event_type":"recognized","node":"hall-box","camera":"door","zones":[],"#,
+    r#"{"v":1,"id":"01jdex00000000000000000000","event_type":"recognized","node":"hall-box","camera":"door","zones":["porch"],"#,
     r#""track":"01jdew00000000000000000000","captured_at":"2026-11-24T06:40:00.123Z","#,
     r#""published_at":"2026-11-24T06:40:00.201Z","#,
     r#""person":{"id":"alice","uid":"01jc0000000000000000000000","name":"Alice"},"confidence":0.97,"shots":5,"#,

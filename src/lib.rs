@@ -32,6 +32,7 @@ pub mod playback;
 pub mod publish;
 pub mod quality;
 pub mod runtime;
+pub mod sightings;
 pub mod state_dir;
 pub mod stop;
 pub mod track;

@@ -1,7 +1,11 @@
 //! What a track's shots say together: a pure function, so that the same shots always get the same verdict.
 //!
-//! A shot votes for its answer with its quality. Somebody is named only by more than half of the weight; a verdict
-//! that was given is changed only by two thirds, so that it doesn't flap.
+//! A shot votes for its answer with its quality. Somebody is named only by more than half of the weight, and clearly
+//! before the next person; a verdict that was given is changed only by two thirds, so that it doesn't flap.
+//!
+//! The vote is held when there are enough shots and they are clear. At the deadline it is held with what there is: then
+//! two shots have to agree on a name, and nobody is called unknown whom one shot named, as long as there are fewer
+//! shots than the rules ask for; who is left in doubt so waits for the next shot, or for the end of the track.
 
 use std::sync::Arc;
 
@@ -10,6 +14,10 @@ use crate::identify::Answer;
 
 /// The share of the weight that changes a verdict.
 const CORRECTING_SHARE: f64 = 2.0 / 3.0;
+/// How much more of the weight than the next person somebody needs to be named.
+const LEAST_MARGIN: f64 = 0.2;
+/// So many shots have to agree on a name that is given at the deadline.
+const AGREEING_WHEN_DUE: usize = 2;
 /// Even the poorest shot that was let through has a voice.
 const LEAST_WEIGHT: f64 = 0.01;
 
@@ -20,6 +28,8 @@ pub struct Shot {
     pub quality: f32,
     /// Whose face it is, by itself.
     pub answer: Answer,
+    /// How near the nearest person is, by the identifier's own measure; 0 where there is nobody.
+    pub similarity: f32,
 }
 
 /// Who it is.
@@ -75,8 +85,19 @@ pub struct Said<'a> {
 pub struct Rules {
     /// After so many shots, 1 or more.
     pub min_shots: usize,
-    /// Whether a track that ended votes with the shots that it has.
-    pub ended: bool,
+    /// What time it is for the track.
+    pub time: Time,
+}
+
+/// What time it is for a track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Time {
+    /// More shots may come in time.
+    Early,
+    /// The deadline is over, and more shots may come.
+    Due,
+    /// The face is gone.
+    Ended,
 }
 
 /// Says what `shots` say that was not said before, if anything.
@@ -85,19 +106,49 @@ pub fn judge(shots: &[Shot], said: Said<'_>, rules: Rules) -> Option<Judgement> 
     if shots.is_empty() {
         return None;
     }
-    let (verdict, share) = vote(shots);
-    match said.verdict {
-        Some(before) if before.agrees_with(&verdict) || !enough => None,
-        Some(_) => (share >= CORRECTING_SHARE).then_some(Judgement::Corrected(verdict)),
-        // An even split is no vote; it is waited on until the track ends.
-        None if rules.ended || (enough && share > 0.5) => Some(Judgement::Voted(verdict)),
-        None if !said.preliminary => Some(Judgement::Preliminary(verdict)),
-        None => None,
+    let Vote {
+        verdict,
+        share,
+        is_clear,
+    } = vote(shots);
+    if let Some(before) = said.verdict {
+        let corrects = enough && share >= CORRECTING_SHARE && !before.agrees_with(&verdict);
+        return corrects.then_some(Judgement::Corrected(verdict));
+    }
+    let stands = match rules.time {
+        Time::Early => enough && is_clear,
+        Time::Due => enough || stands_when_due(shots, &verdict, rules),
+        Time::Ended => true,
+    };
+    match (stands, said.preliminary) {
+        (true, _) => Some(Judgement::Voted(verdict)),
+        (false, false) => Some(Judgement::Preliminary(verdict)),
+        (false, true) => None,
     }
 }
 
-/// The verdict and its share of the weight. Without a majority nobody is named.
-fn vote(shots: &[Shot]) -> (Verdict, f64) {
+/// Whether a verdict of fewer shots than were asked for holds at the deadline.
+fn stands_when_due(shots: &[Shot], verdict: &Verdict, rules: Rules) -> bool {
+    match &verdict.person {
+        Some(named) => {
+            let agrees = |shot: &&Shot| shot.answer.person().is_some_and(|person| person.uid == named.uid);
+            shots.iter().filter(agrees).count() >= AGREEING_WHEN_DUE.min(rules.min_shots)
+        }
+        None => shots.iter().all(|shot| shot.answer.person().is_none()),
+    }
+}
+
+/// How a vote goes.
+struct Vote {
+    verdict: Verdict,
+    /// The share of the weight that the verdict has.
+    share: f64,
+    /// Whether more than half are for it, and a name is well before the next one.
+    is_clear: bool,
+}
+
+/// Holds the vote. Without a clear majority nobody is named.
+fn vote(shots: &[Shot]) -> Vote {
     let mut votes: Vec<(Option<&Arc<Person>>, f64)> = Vec::new();
     for shot in shots {
         let person = shot.answer.person();
@@ -114,7 +165,13 @@ fn vote(shots: &[Shot]) -> (Verdict, f64) {
         .reduce(|best, next| if next.1 > best.1 { next } else { best })
         .unwrap_or((None, 0.0));
     let share = weight / total;
-    let named = winner.filter(|_| share > 0.5);
+    let runner_up = votes
+        .iter()
+        .filter(|(person, _)| person.is_some() && uid(*person) != uid(winner))
+        .map(|(_, weight)| weight / total)
+        .fold(0.0, f64::max);
+    let is_clear = share > 0.5 && (winner.is_none() || share - runner_up >= LEAST_MARGIN);
+    let named = winner.filter(|_| is_clear);
     let confidence = shots
         .iter()
         .map(|shot| weight_of(shot) * support(&shot.answer, named))
@@ -130,7 +187,11 @@ fn vote(shots: &[Shot]) -> (Verdict, f64) {
         confidence: confidence.clamp(0.0, 1.0),
         shots: shots.len(),
     };
-    (verdict, share)
+    Vote {
+        verdict,
+        share,
+        is_clear,
+    }
 }
 
 /// How probable one shot holds it that the face is `named`'s, or nobody's.

@@ -7,18 +7,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ulid::Ulid;
-
 use crate::announce::Announcer;
-use crate::camera::{CameraState, Slot};
+use crate::camera::{CameraState, Gate, Slot};
 use crate::detect::Face;
-use crate::embed::Embedded;
 use crate::engine::Request;
 use crate::frame::{CameraId, Frame};
 use crate::identify::Identifier;
 use crate::publish::Saying;
-use crate::track::ShotTaken;
-use crate::visits::{Happening, Tell, VisitRules, Visits, WantedShot};
+use crate::visits::{EmbeddedShot, Happening, Tell, VisitRules, Visits, WantedShot};
 
 /// A frame that is older than this when it is its turn is thrown away.
 const MAX_AGE: Duration = Duration::from_secs(2);
@@ -36,8 +32,8 @@ pub enum Heard {
     Camera(CameraState),
     /// A frame came back with its faces; `None` where the network failed.
     Searched(Frame, Option<Vec<Face>>),
-    /// A shot of a track came back; `None` where the network failed.
-    Embedded(Ulid, Box<ShotTaken>, Option<Box<Embedded>>),
+    /// A shot came back.
+    Embedded(Box<EmbeddedShot>),
     /// Say what there is to be said, and end.
     Stop,
 }
@@ -53,6 +49,8 @@ pub struct Watcher {
     pub slot: Arc<Slot>,
     /// The smallest face that is looked for, in pixels.
     pub min_face_px: u32,
+    /// Which frames are searched.
+    pub gate: Gate,
     /// How visits are watched.
     pub rules: VisitRules,
     /// Who is who.
@@ -106,6 +104,7 @@ impl Watcher {
                     camera: self.camera,
                     slot: self.slot,
                     min_face_px: self.min_face_px,
+                    gate: self.gate,
                     identifier: self.identifier,
                     engine: self.engine,
                     announcer: self.announcer,
@@ -126,6 +125,7 @@ struct Watch {
     camera: CameraId,
     slot: Arc<Slot>,
     min_face_px: u32,
+    gate: Gate,
     single_pictures: bool,
     identifier: SharedIdentifier,
     engine: SyncSender<Request>,
@@ -144,15 +144,14 @@ impl Watch {
     fn run(&mut self, inbox: &Receiver<Heard>) {
         self.announcer.in_view(self.visits.tracks());
         loop {
-            match inbox.recv_timeout(LOOK) {
+            let wait = self.visits.due_in(Instant::now()).map_or(LOOK, |due| due.min(LOOK));
+            match inbox.recv_timeout(wait) {
                 Ok(Heard::FrameReady) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Heard::Camera(state)) => self.camera(state),
                 Ok(Heard::Searched(frame, faces)) => self.searched(&frame, faces.as_deref()),
-                Ok(Heard::Embedded(track, taken, embedded)) => {
+                Ok(Heard::Embedded(shot)) => {
                     self.waited_for = self.waited_for.saturating_sub(1);
-                    self.drive(|visits, identifier, tell| {
-                        visits.embedded(track, *taken, embedded.map(|it| *it), identifier, tell);
-                    });
+                    self.drive(|visits, identifier, tell| visits.embedded(*shot, Instant::now(), identifier, tell));
                 }
                 Ok(Heard::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -191,6 +190,12 @@ impl Watch {
             tracing::debug!(sequence = frame.sequence, "a frame waited too long");
             return;
         }
+        let at = frame.captured_at.monotonic;
+        let live = self.visits.live(at);
+        if !self.single_pictures && !self.gate.look(&frame.pixels, at, live) {
+            self.slot.meter().still();
+            return;
+        }
         let inbox = self.inbox.clone();
         self.searching = self
             .engine
@@ -215,7 +220,7 @@ impl Watch {
         let (announcer, engine, inbox, waited_for) = (&self.announcer, &self.engine, &self.inbox, &mut self.waited_for);
         step(&mut self.visits, &*identifier, &mut |happening| match happening {
             Happening::Wanted(shot) => *waited_for += usize::from(embed(engine, inbox, shot)),
-            Happening::PassedOver(..) | Happening::Identified(..) => {}
+            Happening::LeftOut(_) | Happening::PassedOver(..) | Happening::Identified(..) => {}
             Happening::Judged { track, judgement, was } => announcer.judged(track, judgement, was, Instant::now()),
             Happening::Ended(track) => announcer.ended(track),
         });
@@ -224,11 +229,12 @@ impl Watch {
 
 /// Sends a shot to be embedded; returns whether there will be an answer.
 fn embed(engine: &SyncSender<Request>, inbox: &SyncSender<Heard>, shot: WantedShot) -> bool {
-    let (inbox, id, taken) = (inbox.clone(), shot.track, shot.taken);
+    let (inbox, track, taken) = (inbox.clone(), shot.track, shot.taken);
     let request = Request::Embed {
         aligned: shot.aligned,
         answer: Box::new(move |embedded| {
-            tell(&inbox, Heard::Embedded(id, Box::new(taken), embedded.map(Box::new)));
+            let shot = EmbeddedShot { track, taken, embedded };
+            tell(&inbox, Heard::Embedded(Box::new(shot)));
         }),
     };
     engine.send(request).is_ok()

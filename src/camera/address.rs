@@ -24,6 +24,17 @@ pub enum Address {
     Rtsp(Url),
     /// Motion JPEG over HTTP or HTTPS.
     Http(Url),
+    /// A picture over HTTP or HTTPS, asked for again and again.
+    Snapshot(Url),
+    /// Pictures on a topic of the configured broker.
+    Topic(String),
+    /// Frigate's snapshots of people.
+    Frigate {
+        /// What Frigate's topics begin with.
+        prefix: String,
+        /// The camera as Frigate calls it.
+        camera: String,
+    },
 }
 
 /// Why an address was refused. Never repeats the address, which may hold a password.
@@ -36,14 +47,14 @@ pub enum AddressError {
     #[error("{0}")]
     Malformed(String),
     /// A user or password for something that takes none.
-    #[error("username and password_file are for rtsp:// and http:// cameras")]
+    #[error("username and password_file are for cameras over rtsp:// and http://")]
     LoginNotTaken,
 }
 
 impl Address {
     /// What may be written, for messages.
-    pub const VALID: &'static str =
-        "file:CLIP, rtsp://…, rtsps://…, http://…, https://… (MJPEG), v4l2:/dev/video0, dir:FOLDER";
+    pub const VALID: &'static str = "rtsp://…, rtsps://…, http://…, https://… (MJPEG), snapshot:http://…, \
+         snapshot:https://…, v4l2:/dev/video0, file:CLIP, dir:FOLDER, mqtt://TOPIC, frigate:CAMERA";
 
     /// Reads an address. Relative paths count from `folder`.
     ///
@@ -77,6 +88,20 @@ impl Address {
             }
             "rtsp" | "rtsps" => Ok(Self::Rtsp(network(text)?)),
             "http" | "https" => Ok(Self::Http(network(text)?)),
+            "snapshot" => match rest.split_once(':') {
+                Some(("http" | "https", _)) => Ok(Self::Snapshot(network(rest)?)),
+                _ => Err(AddressError::Malformed(
+                    "a snapshot: camera goes on with http:// or https://".to_owned(),
+                )),
+            },
+            "mqtt" => Ok(Self::Topic(topic(rest.strip_prefix("//").unwrap_or(rest))?)),
+            "frigate" => {
+                let (prefix, camera) = rest.rsplit_once('/').unwrap_or(("frigate", rest));
+                Ok(Self::Frigate {
+                    prefix: topic(prefix)?,
+                    camera: topic(camera)?,
+                })
+            }
             other => {
                 // A password may stand anywhere in what isn't understood, so only a plain word is repeated.
                 let plain = other.len() <= 16 && other.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -94,7 +119,7 @@ impl Address {
         if user.is_none() && password.is_none() {
             return Ok(self);
         }
-        let (Self::Rtsp(url) | Self::Http(url)) = &mut self else {
+        let (Self::Rtsp(url) | Self::Http(url) | Self::Snapshot(url)) = &mut self else {
             return Err(AddressError::LoginNotTaken);
         };
         user.map_or(Ok(()), |user| url.set_username(user))
@@ -110,12 +135,27 @@ impl Address {
 
     /// Whether its pictures stand alone, so that several of them say nothing about one visit.
     pub fn single_pictures(&self) -> bool {
-        matches!(self, Self::Folder(_))
+        matches!(self, Self::Folder(_) | Self::Topic(_) | Self::Frigate { .. })
+    }
+
+    /// Whether it waits for what others send, so that silence is no fault.
+    pub fn waits(&self) -> bool {
+        self.needs_broker()
+    }
+
+    /// Whether its pictures come over the configured broker.
+    pub fn needs_broker(&self) -> bool {
+        matches!(self, Self::Topic(_) | Self::Frigate { .. })
+    }
+
+    /// Whether FFmpeg decodes it.
+    pub fn has_decoder(&self) -> bool {
+        matches!(self, Self::File(_) | Self::Device(_) | Self::Rtsp(_) | Self::Http(_))
     }
 
     /// Takes the address and its password out of a line that may repeat them.
     pub fn redact(&self, line: &str) -> String {
-        let (Self::Rtsp(url) | Self::Http(url)) = self else {
+        let (Self::Rtsp(url) | Self::Http(url) | Self::Snapshot(url)) = self else {
             return line.to_owned();
         };
         let mut clean = line.replace(url.as_str(), &self.to_string());
@@ -131,12 +171,26 @@ impl Address {
 }
 
 /// Undoes `%40` and the like; the decoder's messages may hold either form.
-fn percent_decoded(text: &str) -> String {
+pub(super) fn percent_decoded(text: &str) -> String {
     // `form_urlencoded` also turns `+` into a space, which a password may hold.
     url::form_urlencoded::parse(text.replace('+', "%2B").as_bytes())
         .next()
         .map(|(name, _)| name.into_owned())
         .unwrap_or_default()
+}
+
+/// A topic without wildcards.
+fn topic(text: &str) -> Result<String, AddressError> {
+    let good = !text.is_empty()
+        && text.len() <= 512
+        && !text.starts_with('$')
+        && !text.chars().any(|c| matches!(c, '+' | '#') || c.is_control());
+    if !good {
+        return Err(AddressError::Malformed(
+            "names no topic; one has no `+`, no `#` and no `$` at its beginning".to_owned(),
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 fn network(text: &str) -> Result<Url, AddressError> {
@@ -158,7 +212,12 @@ impl fmt::Display for Address {
             Self::File(path) | Self::Clip(path) => write!(f, "file:{}", path.display()),
             Self::Folder(path) => write!(f, "dir:{}", path.display()),
             Self::Device(path) => write!(f, "v4l2:{}", path.display()),
-            Self::Rtsp(url) | Self::Http(url) => {
+            Self::Topic(topic) => write!(f, "mqtt://{topic}"),
+            Self::Frigate { prefix, camera } => write!(f, "frigate:{prefix}/{camera}"),
+            Self::Rtsp(url) | Self::Http(url) | Self::Snapshot(url) => {
+                if matches!(self, Self::Snapshot(_)) {
+                    f.write_str("snapshot:")?;
+                }
                 write!(f, "{}://{}", url.scheme(), url.host_str().unwrap_or_default())?;
                 if let Some(port) = url.port() {
                     write!(f, ":{port}")?;
@@ -208,6 +267,28 @@ mod tests {
         assert_eq!(parse("v4l2:/dev/video0"), Ok(Address::Device("/dev/video0".into())));
         assert!(matches!(parse("v4l2:video0"), Err(AddressError::Malformed(_))));
         assert!(matches!(parse("rtsp://"), Err(AddressError::Malformed(_))));
+    }
+
+    #[test]
+    fn pictures_from_others_have_topics() {
+        assert_eq!(parse("mqtt://bell/jpeg"), Ok(Address::Topic("bell/jpeg".to_owned())));
+        let frigate = |prefix: &str, camera: &str| Address::Frigate {
+            prefix: prefix.to_owned(),
+            camera: camera.to_owned(),
+        };
+        assert_eq!(parse("frigate:door"), Ok(frigate("frigate", "door")));
+        assert_eq!(parse("frigate:nvr/two/door"), Ok(frigate("nvr/two", "door")));
+        for refused in [
+            "mqtt://",
+            "mqtt://a/#",
+            "mqtt://+/x",
+            "mqtt://$SYS/x",
+            "frigate:",
+            "frigate:/x",
+            "snapshot:file:/x",
+        ] {
+            assert!(matches!(parse(refused), Err(AddressError::Malformed(_))), "{refused}");
+        }
     }
 
     #[test]

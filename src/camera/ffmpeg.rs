@@ -1,22 +1,22 @@
 //! A camera behind an `ffmpeg` child: one process each, so that a stream that breaks its decoder breaks nothing else.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::process::ChildStdout;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::command_line::has_foot;
+use super::decoder::Decoder;
 use super::lag::{Lag, MAX_LAG};
 use super::nut::{NutError, NutReader};
-use super::{Address, CameraError, CameraSource, Picture};
+use super::{Address, CameraError, CameraSource, Decode, Meter, Picture};
 use crate::config::CameraSettings;
 use crate::frame::CapturedAt;
 use crate::stop::Stop;
@@ -47,11 +47,23 @@ pub(super) struct FfmpegSource {
     /// When a clip that is not played in real time began; each picture was taken when its own time says.
     began: Option<CapturedAt>,
     ends: bool,
+    /// Whether a row of nothing stands below each picture; see [`has_foot`].
+    foot: bool,
+    decode: Decode,
+    /// Set at the first picture.
+    delivered: Arc<AtomicBool>,
+    meter: Arc<Meter>,
 }
 
 impl FfmpegSource {
-    /// Starts the child.
-    pub(super) fn open(settings: &CameraSettings, stop: Stop) -> Result<Self, CameraError> {
+    /// Starts the child, which decodes by `decode`.
+    pub(super) fn open(
+        settings: &CameraSettings,
+        decode: Decode,
+        meter: &Arc<Meter>,
+        delivered: Arc<AtomicBool>,
+        stop: Stop,
+    ) -> Result<Self, CameraError> {
         if let Address::File(path) | Address::Clip(path) | Address::Device(path) = &settings.address {
             // FFmpeg's own words for it are less clear.
             std::fs::File::open(path).map_err(|source| CameraError::Missing {
@@ -59,7 +71,7 @@ impl FfmpegSource {
                 source,
             })?;
         }
-        let (child, stdout) = Decoder::start(settings)?;
+        let (child, stdout) = Decoder::start(settings, decode, meter)?;
         // A smaller pipe only costs time.
         let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_BYTES);
         Ok(Self {
@@ -75,6 +87,10 @@ impl FfmpegSource {
             arrival_is_capture: matches!(settings.address, Address::File(_)),
             began: matches!(settings.address, Address::Clip(_)).then(CapturedAt::now),
             ends: settings.address.ends(),
+            foot: has_foot(&settings.address),
+            decode,
+            delivered,
+            meter: Arc::clone(meter),
         })
     }
 
@@ -89,7 +105,7 @@ impl FfmpegSource {
     fn read(&mut self) -> Result<Option<Picture>, NutError> {
         let mut reader = match (self.reader.take(), self.pipe.take()) {
             (Some(reader), _) => reader,
-            (None, Some(pipe)) => NutReader::open(BufReader::with_capacity(4096, pipe))?,
+            (None, Some(pipe)) => NutReader::open(BufReader::with_capacity(4096, pipe), u32::from(self.foot))?,
             (None, None) => return Ok(None),
         };
         loop {
@@ -108,12 +124,16 @@ impl FfmpegSource {
             } else {
                 self.lag.of(arrived, stream_s)
             };
+            if !self.delivered.swap(true, Ordering::Relaxed) && self.meter.decodes(self.decode) {
+                tracing::info!(decode = %self.decode, "the decoder delivers");
+            }
             self.buffers.push_back(Arc::clone(&pixels));
             if self.buffers.len() > KEPT_BUFFERS {
                 self.buffers.pop_front();
             }
             if lag > MAX_LAG {
                 tracing::debug!(lag_ms = lag.as_millis(), "an old picture is thrown away");
+                self.meter.old();
                 continue;
             }
             self.reader = Some(reader);
@@ -181,159 +201,4 @@ impl Read for Pipe {
             }
         }
     }
-}
-
-/// The running child; killed and reaped when dropped.
-struct Decoder {
-    child: Child,
-    words: Arc<Mutex<String>>,
-    relay: Option<thread::JoinHandle<()>>,
-}
-
-impl Decoder {
-    #[expect(
-        unsafe_code,
-        reason = "pre_exec is the only way to have the child die with us, however we die"
-    )]
-    fn start(settings: &CameraSettings) -> Result<(Self, ChildStdout), CameraError> {
-        let mut command = Command::new("ffmpeg");
-        command
-            .args(arguments(settings))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        // SAFETY: between fork and exec only one async-signal-safe system call is made, and nothing is allocated.
-        unsafe {
-            command.pre_exec(|| {
-                rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-                    .map_err(io::Error::from)
-            });
-        }
-        let mut child = command.spawn().map_err(CameraError::NoDecoder)?;
-        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(CameraError::Decoder("it has no pipes".to_owned()));
-        };
-        let words = Arc::new(Mutex::new(String::new()));
-        let address = settings.address.clone();
-        let relay = {
-            let words = Arc::clone(&words);
-            let span = tracing::Span::current();
-            thread::Builder::new()
-                .name(format!("say-{}", settings.id))
-                .spawn(move || span.in_scope(|| relay(stderr, &address, &words)))
-                .ok()
-        };
-        Ok((Self { child, words, relay }, stdout))
-    }
-
-    /// Waits for the end of a child that closed its pipe.
-    ///
-    /// # Errors
-    /// With what it said, when it did not end well.
-    fn finish(&mut self) -> Result<(), String> {
-        let status = self.child.wait().map_err(|error| error.to_string())?;
-        if let Some(relay) = self.relay.take() {
-            let _ = relay.join();
-        }
-        if status.success() {
-            return Ok(());
-        }
-        let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
-        Err(if words.is_empty() {
-            status.to_string()
-        } else {
-            words.clone()
-        })
-    }
-}
-
-impl Drop for Decoder {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if let Some(relay) = self.relay.take() {
-            let _ = relay.join();
-        }
-    }
-}
-
-/// Passes on what the child says, without passwords, and remembers the last of it.
-fn relay(stderr: ChildStderr, address: &Address, words: &Mutex<String>) {
-    let mut lines = BufReader::new(stderr);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        // A child that sends a line without an end must not fill the memory.
-        match lines.by_ref().take(4096).read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        let said = address.redact(String::from_utf8_lossy(&line).trim());
-        if !said.is_empty() {
-            tracing::debug!(said, "ffmpeg");
-            *words.lock().unwrap_or_else(PoisonError::into_inner) = said;
-        }
-    }
-}
-
-/// The child's arguments. No shell is involved, and no argument is made of text that could be an option.
-fn arguments(settings: &CameraSettings) -> Vec<OsString> {
-    let mut all: Vec<OsString> = words("-hide_banner -nostdin -nostats -loglevel error");
-    // Every input names the protocols that it may open, so that a playlist can't lead elsewhere.
-    match &settings.address {
-        // A folder is read without FFmpeg.
-        Address::Folder(path) | Address::File(path) | Address::Clip(path) => {
-            if !matches!(settings.address, Address::Clip(_)) {
-                all.push("-re".into());
-            }
-            all.extend(words("-protocol_whitelist file"));
-            if settings.looped {
-                all.extend(words("-stream_loop -1"));
-            }
-            let mut input = OsString::from("file:");
-            input.push(path);
-            all.extend(["-i".into(), input]);
-        }
-        Address::Device(path) => all.extend(["-f".into(), "v4l2".into(), "-i".into(), path.into()]),
-        Address::Rtsp(url) => {
-            // First picture after 0.3 s instead of 1.9 s; TCP, since lost packets make faces that aren't there.
-            all.extend(words(
-                "-rtsp_transport tcp -fflags nobuffer -flags low_delay -probesize 32768 -analyzeduration 0",
-            ));
-            all.extend(words("-protocol_whitelist rtsp,rtsps,rtp,srtp,tcp,tls"));
-            all.extend(["-i".into(), url.as_str().into()]);
-        }
-        Address::Http(url) => {
-            // Motion JPEG carries no times.
-            all.extend(words(
-                "-use_wallclock_as_timestamps 1 -fflags nobuffer -probesize 32768",
-            ));
-            all.extend(words("-format_whitelist mpjpeg,mjpeg,jpeg_pipe"));
-            all.extend(words(match url.scheme() {
-                "https" => "-protocol_whitelist https,tls,tcp",
-                _ => "-protocol_whitelist http,tcp",
-            }));
-            all.extend(["-i".into(), url.as_str().into()]);
-        }
-    }
-    let rate = settings.frames_per_second;
-    // The first picture of each slice of time; unlike the fps filter this holds none back to see the next one.
-    let choose = format!(
-        "select='isnan(prev_selected_t)+isnan(t)+lt(t,prev_selected_t)+gt(floor(t*{rate}),floor(prev_selected_t*{rate}))'"
-    );
-    all.extend(["-map".into(), "0:v:0".into(), "-vf".into(), choose.into()]);
-    if !settings.address.ends() {
-        // So a change of resolution shows in the pictures' length, and the child is started anew, instead of in bent
-        // faces. A change that keeps the number of pixels (a camera turned on its side) can't be told apart so. A file
-        // would begin again and again.
-        all.extend(words("-autoscale 0"));
-    }
-    all.extend(words("-c:v rawvideo -pix_fmt rgb24 -flush_packets 1 -f nut pipe:1"));
-    all
-}
-
-fn words(text: &str) -> Vec<OsString> {
-    text.split(' ').map(OsString::from).collect()
 }

@@ -6,6 +6,8 @@
 
 use std::io::{self, Read};
 
+use super::nut_numbers::{bytes, fixed, signed, varint};
+
 /// Longest header that is read, in bytes. FFmpeg's are under a kilobyte.
 pub const MAX_HEADER_BYTES: u64 = 64 * 1024;
 /// Largest width and height that is taken, in pixels.
@@ -82,6 +84,8 @@ pub struct NutReader<R> {
     codes: Box<[FrameCode; 256]>,
     time_bases: Vec<(u64, u64)>,
     stream: Option<Stream>,
+    /// Rows below each picture that are no part of it.
+    foot_rows: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -100,11 +104,12 @@ enum Packet {
 }
 
 impl<R: Read> NutReader<R> {
-    /// Reads the headers up to the first picture.
+    /// Reads the headers up to the first picture. `foot_rows` rows at the lower end are no part of a picture: with one,
+    /// a picture on its side has another length, and is noticed.
     ///
     /// # Errors
     /// When `input` is no such stream, or fails.
-    pub fn open(mut input: R) -> Result<Self, NutError> {
+    pub fn open(mut input: R, foot_rows: u32) -> Result<Self, NutError> {
         let mut id = [0; FILE_ID.len()];
         input.read_exact(&mut id)?;
         if &id != FILE_ID {
@@ -119,6 +124,7 @@ impl<R: Read> NutReader<R> {
             codes: Box::new([invalid; 256]),
             time_bases: Vec::new(),
             stream: None,
+            foot_rows,
         };
         while reader.stream.is_none() {
             match reader.next_packet()? {
@@ -133,7 +139,10 @@ impl<R: Read> NutReader<R> {
     /// The pictures' size.
     pub fn shape(&self) -> Shape {
         // `open` returns only with a stream.
-        self.stream.map_or(Shape { width: 0, height: 0 }, |stream| stream.shape)
+        self.stream.map_or(Shape { width: 0, height: 0 }, |stream| Shape {
+            height: stream.shape.height - self.foot_rows,
+            ..stream.shape
+        })
     }
 
     /// The bytes come from here.
@@ -311,6 +320,9 @@ impl<R: Read> NutReader<R> {
             width: side(width)?,
             height: side(height)?,
         };
+        if height <= u64::from(self.foot_rows) {
+            return Err(NutError::Malformed("a picture of nothing but its foot"));
+        }
         match &mut self.stream {
             // FFmpeg repeats its headers now and then.
             Some(stream) if stream.shape != shape => {
@@ -394,7 +406,8 @@ impl<R: Read> NutReader<R> {
             _ => return Err(NutError::Malformed("a frame of a stream that isn't there")),
         };
         let expected = stream.shape.bytes() as u64;
-        if size != expected || pixels.len() as u64 != expected || flags & SIDE_DATA != 0 {
+        let foot = u64::from(stream.shape.width) * u64::from(self.foot_rows) * 3;
+        if size != expected || pixels.len() as u64 + foot != expected || flags & SIDE_DATA != 0 {
             return Err(NutError::SizeChanged { expected, got: size });
         }
         stream.last_pts = match coded_pts {
@@ -407,6 +420,9 @@ impl<R: Read> NutReader<R> {
         )]
         let seconds = stream.last_pts as f64 * stream.time_base.0 as f64 / stream.time_base.1 as f64;
         self.input.read_exact(pixels)?;
+        if io::copy(&mut (&mut self.input).take(foot), &mut io::sink())? != foot {
+            return Err(NutError::Pipe(io::ErrorKind::UnexpectedEof.into()));
+        }
         Ok(seconds)
     }
 }
@@ -422,48 +438,6 @@ fn full_pts(stream: &Stream, coded: u64) -> Result<i64, NutError> {
     let coded = i64::try_from(coded).map_err(|_| out)?;
     let delta = stream.last_pts.saturating_sub(mask / 2);
     Ok((coded.wrapping_sub(delta) & mask).saturating_add(delta))
-}
-
-/// A number in groups of seven bits, the highest first.
-fn varint(input: &mut impl Read) -> Result<u64, NutError> {
-    let mut value = 0_u64;
-    for _ in 0..10 {
-        let [byte] = fixed::<1>(input)?;
-        if value >> 57 != 0 {
-            return Err(NutError::Malformed("a number that is too large"));
-        }
-        value = value << 7 | u64::from(byte & 0x7F);
-        if byte & 0x80 == 0 {
-            return Ok(value);
-        }
-    }
-    Err(NutError::Malformed("a number that is too long"))
-}
-
-/// A number with a sign: 0, 1, -1, 2, -2, …
-fn signed(input: &mut impl Read) -> Result<i64, NutError> {
-    let value = i64::try_from(varint(input)?)
-        .ok()
-        .and_then(|value| value.checked_add(1))
-        .ok_or(NutError::Malformed("a number that is too large"))?;
-    Ok(if value & 1 == 1 { -(value >> 1) } else { value >> 1 })
-}
-
-fn fixed<const N: usize>(input: &mut impl Read) -> Result<[u8; N], NutError> {
-    let mut bytes = [0; N];
-    input.read_exact(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Bytes with their number before them, out of a header that was read already.
-fn bytes<'a>(body: &mut &'a [u8]) -> Result<&'a [u8], NutError> {
-    let length = usize::try_from(varint(body)?).unwrap_or(usize::MAX);
-    if length > body.len() {
-        return Err(NutError::Malformed("a text that is longer than its header"));
-    }
-    let (head, tail) = body.split_at(length);
-    *body = tail;
-    Ok(head)
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ fn from_ffmpeg(size: &str, frames: u32) -> Vec<u8> {
 
 /// Reads all pictures; returns their times.
 fn read_all(bytes: &[u8]) -> Result<(Shape, Vec<f64>), NutError> {
-    let mut reader = NutReader::open(Cursor::new(bytes))?;
+    let mut reader = NutReader::open(Cursor::new(bytes), 0)?;
     let shape = reader.shape();
     // Wild headers may name sizes that would fill the memory; only the pictures of a sane one are read.
     let mut pixels = vec![0; shape.bytes().min(1 << 20)];
@@ -48,7 +48,7 @@ fn pictures_and_times_of_ffmpeg_are_read() {
     for (index, time) in times.iter().enumerate() {
         assert!((time - index as f64 / 10.0).abs() < 1e-6, "picture {index} at {time}");
     }
-    let mut reader = NutReader::open(Cursor::new(&bytes)).unwrap();
+    let mut reader = NutReader::open(Cursor::new(&bytes), 0).unwrap();
     let mut pixels = vec![0; shape.bytes()];
     reader.read_picture(&mut pixels).unwrap();
     let raw = Command::new("ffmpeg")

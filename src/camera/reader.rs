@@ -97,7 +97,11 @@ impl Reader {
         frame_ready: &dyn Fn(),
         changed: &dyn Fn(CameraState),
     ) -> Result<(), CameraError> {
-        let mut delivers = false;
+        let mut delivers = source.waits();
+        if delivers {
+            tracing::info!("the camera waits for pictures");
+            changed(CameraState::Online);
+        }
         while let Some(picture) = source.next_picture()? {
             if !delivers {
                 delivers = true;

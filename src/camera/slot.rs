@@ -2,9 +2,10 @@
 //! and counted, never queued.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::Meter;
 use crate::frame::Frame;
 
 /// Room for one frame.
@@ -14,6 +15,7 @@ pub struct Slot {
     taken: Condvar,
     put: AtomicU64,
     dropped: AtomicU64,
+    meter: Arc<Meter>,
 }
 
 impl Slot {
@@ -47,6 +49,11 @@ impl Slot {
     /// How many frames were put, and how many of them were dropped, since the start.
     pub fn counts(&self) -> (u64, u64) {
         (self.put.load(Ordering::Relaxed), self.dropped.load(Ordering::Relaxed))
+    }
+
+    /// What else is counted of this camera.
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.meter
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Frame>> {

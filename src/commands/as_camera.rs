@@ -1,13 +1,14 @@
 //! Options of commands that look at a clip as a camera would: `kith evaluate`, `kith explain`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::bail;
 
 use super::Common;
 use super::run;
 use crate::align::Alignment;
-use crate::camera::Address;
+use crate::camera::{Address, View};
 use crate::config::{CameraSettings, Settings};
 use crate::identify::IdentifyBy;
 use crate::paths;
@@ -50,6 +51,7 @@ pub(super) struct Seat {
     /// What names faces.
     pub(super) identify_by: IdentifyBy,
     /// The folder of the gallery.
+    #[expect(dead_code, reason = "kith explain reads it")]
     pub(super) state: PathBuf,
     settings: Option<Settings>,
 }
@@ -104,9 +106,10 @@ impl AsCamera {
 impl Seat {
     /// How visits before the camera are watched.
     pub(super) fn rules(&self, alignment: Alignment) -> VisitRules {
+        let view = Arc::new(View::new(&self.camera.view));
         match &self.settings {
-            Some(settings) => VisitRules::of(settings, &self.camera, alignment),
-            None => VisitRules::usual(alignment),
+            Some(settings) => VisitRules::of(settings, &self.camera, view, alignment),
+            None => VisitRules::usual(&self.camera, view, alignment),
         }
     }
 }

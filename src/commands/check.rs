@@ -103,7 +103,11 @@ fn check(settings: &Settings, state: &Path, report: &mut Report) {
         report.line("broker", broker.join().unwrap_or_else(|_| Err(fell_over(()))));
         for (camera, thread) in cameras {
             let outcome = match thread.join() {
-                Ok(Ok((width, height))) => Ok(format!("{} delivers {width}x{height}", camera.address)),
+                Ok(Ok(None)) => Ok(format!(
+                    "{} is subscribed to; pictures come when they come",
+                    camera.address
+                )),
+                Ok(Ok(Some((width, height)))) => Ok(format!("{} delivers {width}x{height}", camera.address)),
                 Ok(Err(error)) => Err(format!("{}: {error}", camera.address)),
                 Err(_) => Err(fell_over(())),
             };

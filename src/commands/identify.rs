@@ -21,7 +21,7 @@ use crate::detect::{Face, detect_in_photo};
 use crate::draw::{Mark, Pen};
 use crate::enrolment;
 use crate::gallery::{Gallery, Person};
-use crate::identify::{Answer, Identifier, IdentifierSource, IdentifyBy};
+use crate::identify::{Answer, Identifier, IdentifierSource, IdentifyBy, Strictness};
 use crate::networks::Networks;
 use crate::paths;
 
@@ -114,9 +114,10 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         };
         let faces = detect_in_photo(networks.detector.as_mut(), &picture, args.min_face)?;
         let embedded = networks.embed_faces(&picture, &faces)?;
-        let answers = embedded
-            .iter()
-            .map(|face| face.as_ref().map(|face| identifier.identify(face).answer));
+        let answers = embedded.iter().map(|face| {
+            face.as_ref()
+                .map(|face| identifier.identify(face, &Strictness::default()).answer)
+        });
         let mut answered: Vec<(Face, Option<Answer>)> = faces.into_iter().zip(answers).collect();
         if args.json {
             let (width, height) = picture.dimensions();

@@ -15,7 +15,9 @@ pub mod man;
 pub mod people;
 pub mod photos;
 pub mod run;
+pub mod sightings;
 pub mod terminal;
+pub mod unknown;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -125,6 +127,10 @@ pub enum Command {
     Enroll(enroll::Args),
     /// List, show, rename, remove, export or import people
     People(people::Args),
+    /// Say who was seen when and where, or forget it
+    Sightings(sightings::Args),
+    /// List, show, name or forget unknown visitors
+    Unknown(unknown::Args),
     /// Install, list or remove trained heads
     Heads(heads::Args),
     /// Say who is on photos
@@ -157,6 +163,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(args, common),
         Command::Enroll(args) => enroll::run(args, common),
         Command::People(args) => people::run(args, common),
+        Command::Sightings(args) => sightings::run(args, common),
+        Command::Unknown(args) => unknown::run(args, common),
         Command::Heads(args) => heads::run(args, common),
         Command::Identify(args) => identify::run(args, common),
         Command::Evaluate(args) => evaluate::run(args, common),

@@ -68,6 +68,7 @@ fn checked(key: &Key, value: &Value, path: &str, mistakes: &mut Vec<Mistake>) ->
         }
         (Kind::Text | Kind::Path, ValueKind::String(text)) => (!text.trim().is_empty()).then(|| json!(text)),
         (Kind::Choice(words), ValueKind::String(text)) => words.contains(&text.as_str()).then(|| json!(text)),
+        (Kind::Polygon, ValueKind::Array(corners)) => polygon(corners),
         (Kind::IdentifyBy, ValueKind::String(text)) => text.parse::<IdentifyBy>().ok().map(|_| json!(text)),
         (Kind::Switch, ValueKind::Boolean(on)) => Some(json!(on)),
         (Kind::Switch, ValueKind::String(text)) if from_environment => text.parse::<bool>().ok().map(|on| json!(on)),
@@ -94,6 +95,21 @@ fn each(keys: &[Key], item: &Value, path: &str, mistakes: &mut Vec<Mistake>) -> 
     }
     mistakes.push(Mistake::new(path, "is not a table"));
     Json::Object(Map::new())
+}
+
+/// Three or more pairs of fractions.
+fn polygon(corners: &[Value]) -> Option<Json> {
+    let corner = |corner: &Value| match &corner.kind {
+        ValueKind::Array(pair) if pair.len() == 2 => {
+            let fraction = |value: &Value| number(&value.kind, false).filter(|number| (0.0..=1.0).contains(number));
+            Some([fraction(&pair[0])?, fraction(&pair[1])?])
+        }
+        _ => None,
+    };
+    let corners: Option<Vec<[f64; 2]>> = corners.iter().map(corner).collect();
+    corners
+        .filter(|corners| corners.len() >= 3)
+        .map(|corners| json!(corners))
 }
 
 fn whole(kind: &ValueKind, from_environment: bool) -> Option<i64> {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::camera::{Decode, SandboxWish};
 use crate::identify::IdentifyBy;
 
 /// What a value has to be.
@@ -19,6 +20,8 @@ pub(super) enum Kind {
     Switch,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// A list of three or more corners, each two fractions.
+    Polygon,
     /// What names faces; see [`IdentifyBy`].
     IdentifyBy,
     /// A table with keys of its own.
@@ -39,6 +42,9 @@ impl Kind {
             Self::Choice(words) => {
                 let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
                 format!("one of {}", quoted.join(", "))
+            }
+            Self::Polygon => {
+                "a list of three or more corners `[x, y]`, each a fraction of width and height from 0 to 1".to_owned()
             }
             Self::IdentifyBy => IdentifyBy::VALID.to_owned(),
             Self::Table(_) => "a table".to_owned(),
@@ -101,6 +107,12 @@ pub(super) const TOP: &[Key] = &[
         "The `ON` and `OFF` of each person.",
     ),
     key("publish", Kind::Table(PUBLISH), "", "What leaves the box."),
+    key(
+        "retain",
+        Kind::Table(RETAIN),
+        "",
+        "What is remembered, and for how long.",
+    ),
     key("camera", Kind::Tables(CAMERA), "", "One table for each camera."),
 ];
 
@@ -182,12 +194,21 @@ const IDENTIFY: &[Key] = &[
     ),
 ];
 
-const VERDICT: &[Key] = &[key(
-    "min_shots",
-    Kind::Whole(1, 8),
-    "`3`",
-    "Good shots of a face before the vote. Less is quicker and errs more.",
-)];
+const VERDICT: &[Key] = &[
+    key(
+        "min_shots",
+        Kind::Whole(1, 8),
+        "`3`",
+        "Good shots of a face before the vote. Less is quicker and errs more.",
+    ),
+    key(
+        "decide_within_ms",
+        Kind::Whole(500, 60_000),
+        "`2000`",
+        "So long after the first good shot the vote is held with the shots that there are, in time for the message to be \
+         out by then; a name then still needs two shots that agree.",
+    ),
+];
 
 const PRESENCE: &[Key] = &[key(
     "hold_s",
@@ -203,6 +224,28 @@ const PUBLISH: &[Key] = &[key(
     "Publish a picture of the best shot of each verdict. Whoever may read the topic sees faces.",
 )];
 
+const RETAIN: &[Key] = &[
+    key(
+        "sightings_days",
+        Kind::Whole(0, 3_650),
+        "`30`",
+        "Visits are remembered for so many days after their end; with `0` none is.",
+    ),
+    key(
+        "unknown_hours",
+        Kind::Whole(0, 8_760),
+        "`48`",
+        "What recognises an unknown visitor is kept for so many hours after the visit, so that a name can be given; with \
+         `0` it is not.",
+    ),
+    key(
+        "crops",
+        Kind::Switch,
+        "`false`",
+        "Keep a picture of each unknown visitor's face for those hours, too.",
+    ),
+];
+
 const CAMERA: &[Key] = &[
     key(
         "id",
@@ -214,8 +257,9 @@ const CAMERA: &[Key] = &[
         "url",
         Kind::Text,
         "required",
-        "`file:clip.mp4`, `rtsp://…`, `rtsps://…`, `http://…` or `https://…` (MJPEG), `v4l2:/dev/video0`, \
-         `dir:FOLDER` (pictures). Nothing else.",
+        "`rtsp://…`, `rtsps://…`, `http://…` or `https://…` (MJPEG), `snapshot:http://…` or `snapshot:https://…`, \
+         `v4l2:/dev/video0`, `file:clip.mp4`, `dir:FOLDER` (pictures), `mqtt://TOPIC` (pictures on a topic of the \
+         broker), `frigate:CAMERA`. Nothing else.",
     ),
     key("username", Kind::Text, "none", "The camera's user."),
     key(
@@ -233,8 +277,27 @@ const CAMERA: &[Key] = &[
     key(
         "frames_per_second",
         Kind::Number(0.1, 60.0),
-        "`10`",
+        "`10`; `2` for snapshots",
         "So many frames a second are looked at, at most.",
+    ),
+    key(
+        "min_shots",
+        Kind::Whole(1, 8),
+        "`verdict.min_shots`",
+        "Good shots of a face before the vote, for this camera.",
+    ),
+    key(
+        "threshold_cosine",
+        Kind::Number(0.01, 1.0),
+        "the model's",
+        "From which cosine similarity to an enrolled photo on a face is that person's, for this camera. Higher names \
+         fewer strangers and misses more friends. A person's own threshold wins.",
+    ),
+    key(
+        "threshold_probability",
+        Kind::Number(0.01, 1.0),
+        "the head's",
+        "As `threshold_cosine`, where a trained head names faces: its least probability.",
     ),
     key(
         "loop",
@@ -242,7 +305,60 @@ const CAMERA: &[Key] = &[
         "`false`",
         "Begin a file or folder again when it ends.",
     ),
+    key(
+        "decode",
+        Kind::Choice(Decode::NAMES),
+        "`\"auto\"`",
+        "What decodes a video: `auto` tries the hardware that is there and falls back to the processor; one asked for by \
+         name is had or is an error.",
+    ),
+    key(
+        "sandbox",
+        Kind::Choice(SandboxWish::NAMES),
+        "`\"auto\"`",
+        "The limits around the decoder: `auto` warns where the kernel lacks them, `required` does not open the camera \
+         then.",
+    ),
+    key(
+        "motion",
+        Kind::Switch,
+        "`true`",
+        "Leave a picture alone in which nothing moves; it is looked at every few seconds all the same.",
+    ),
+    key(
+        "only_zones",
+        Kind::Switch,
+        "`false`",
+        "Faces and movements outside of all zones do not count.",
+    ),
+    key(
+        "zone",
+        Kind::Tables(ZONE),
+        "none",
+        "Named parts of the picture; see below.",
+    ),
+    key(
+        "mask",
+        Kind::Tables(MASK),
+        "none",
+        "Parts of the picture that are not looked at; see below.",
+    ),
 ];
+
+const ZONE: &[Key] = &[
+    key(
+        "name",
+        Kind::Text,
+        "required",
+        "As events name it: `a-z`, `0-9`, `_`, `-`; each zone of a camera its own.",
+    ),
+    key("polygon", Kind::Polygon, "required", POLYGON),
+];
+
+const MASK: &[Key] = &[key("polygon", Kind::Polygon, "required", POLYGON)];
+
+const POLYGON: &str = "Its corners in order. The upper left corner of the picture is `[0, 0]`, the lower right one `[1, 1]`. \
+                       A face is where its middle is.";
 
 /// The reference page of all keys, as Markdown.
 pub fn reference() -> String {
@@ -266,11 +382,19 @@ pub fn reference() -> String {
                 &format!("`[{}]`\n\n{}", table.name, table.about),
                 keys.iter(),
             ),
-            Kind::Tables(keys) => section(
-                &mut page,
-                &format!("`[[{}]]`\n\n{}", table.name, table.about),
-                keys.iter(),
-            ),
+            Kind::Tables(keys) => {
+                section(
+                    &mut page,
+                    &format!("`[[{}]]`\n\n{}", table.name, table.about),
+                    keys.iter(),
+                );
+                for inner in keys {
+                    if let Kind::Tables(keys) = inner.kind {
+                        let heading = format!("`[[{}.{}]]`\n\n{}", table.name, inner.name, inner.about);
+                        section(&mut page, &heading.replace("; see below", ""), keys.iter());
+                    }
+                }
+            }
             _ => {}
         }
     }

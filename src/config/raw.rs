@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::camera::{Decode, Polygon, SandboxWish};
 use crate::runtime::Provider;
 
 #[derive(Debug, Default, Deserialize)]
@@ -18,6 +19,7 @@ pub(super) struct Raw {
     pub(super) verdict: Verdict,
     pub(super) presence: Presence,
     pub(super) publish: Publish,
+    pub(super) retain: Retain,
     pub(super) camera: Vec<Camera>,
 }
 
@@ -54,6 +56,7 @@ pub(super) struct Identify {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Verdict {
     pub(super) min_shots: Option<usize>,
+    pub(super) decide_within_ms: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -70,6 +73,14 @@ pub(super) struct Publish {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+pub(super) struct Retain {
+    pub(super) sightings_days: Option<u64>,
+    pub(super) unknown_hours: Option<u64>,
+    pub(super) crops: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Camera {
     pub(super) id: Option<String>,
     pub(super) url: Option<String>,
@@ -77,6 +88,28 @@ pub(super) struct Camera {
     pub(super) password_file: Option<PathBuf>,
     pub(super) min_face_px: Option<u32>,
     pub(super) frames_per_second: Option<f64>,
+    pub(super) min_shots: Option<usize>,
+    pub(super) threshold_cosine: Option<f32>,
+    pub(super) threshold_probability: Option<f64>,
     #[serde(rename = "loop")]
     pub(super) looped: Option<bool>,
+    pub(super) decode: Option<Decode>,
+    pub(super) sandbox: Option<SandboxWish>,
+    pub(super) motion: Option<bool>,
+    pub(super) only_zones: Option<bool>,
+    pub(super) zone: Vec<Zone>,
+    pub(super) mask: Vec<Mask>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Zone {
+    pub(super) name: Option<String>,
+    pub(super) polygon: Option<Polygon>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Mask {
+    pub(super) polygon: Option<Polygon>,
 }

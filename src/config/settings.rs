@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::env;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -10,10 +11,11 @@ use url::Url;
 use super::error::Mistake;
 use super::raw::{self, Raw};
 use super::secret::Secret;
-use crate::camera::Address;
+use crate::camera::{Address, Decode, Polygon, SandboxWish, ViewSettings, Zone};
 use crate::frame::CameraId;
-use crate::identify::IdentifyBy;
+use crate::identify::{IdentifyBy, Strictness};
 use crate::runtime::RuntimeSettings;
+use crate::sightings::Retention;
 
 /// The smallest face that a camera looks for, unless its settings say otherwise.
 const MIN_FACE_PX: u32 = 40;
@@ -22,6 +24,8 @@ const FRAMES_PER_SECOND: f64 = 10.0;
 
 /// Good shots before the vote, unless the settings say otherwise.
 pub const MIN_SHOTS: usize = 3;
+/// From the first good shot to the vote, unless the settings say otherwise.
+pub const DECIDE_WITHIN: Duration = Duration::from_millis(2_000);
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -38,12 +42,16 @@ pub struct Settings {
     pub identify_by: IdentifyBy,
     /// Good shots before the vote, 1 or more.
     pub min_shots: usize,
+    /// The vote is held so long after the first good shot, whatever shots there are.
+    pub decide_within: Duration,
     /// How long a person is present after having been seen.
     pub presence_hold: Duration,
     /// The least time between two announcements of a person on a camera.
     pub announce_again: Duration,
     /// Whether pictures of faces are published.
     pub publish_faces: bool,
+    /// What is remembered of visits.
+    pub retention: Retention,
     /// At least one; their ids differ.
     pub cameras: Vec<CameraSettings>,
 }
@@ -80,8 +88,20 @@ pub struct CameraSettings {
     pub min_face_px: u32,
     /// At most so many frames a second are looked at.
     pub frames_per_second: f64,
+    /// Good shots before the vote, where this camera has its own number.
+    pub min_shots: Option<usize>,
+    /// From when on a match is a match, where this camera differs.
+    pub strictness: Strictness,
     /// Whether a file or folder begins again when it ends.
     pub looped: bool,
+    /// What decodes it.
+    pub decode: Decode,
+    /// The limits around its decoder.
+    pub sandbox: SandboxWish,
+    /// What of its pictures is looked at.
+    pub view: ViewSettings,
+    /// Where the pictures of [`Address::needs_broker`] come from.
+    pub broker: Option<Arc<MqttSettings>>,
 }
 
 impl CameraSettings {
@@ -92,7 +112,18 @@ impl CameraSettings {
             address,
             min_face_px: MIN_FACE_PX,
             frames_per_second: FRAMES_PER_SECOND,
+            min_shots: None,
+            strictness: Strictness::default(),
             looped: false,
+            decode: Decode::default(),
+            sandbox: SandboxWish::default(),
+            view: ViewSettings {
+                zones: Vec::new(),
+                masks: Vec::new(),
+                only_zones: false,
+                motion: true,
+            },
+            broker: None,
         }
     }
 }
@@ -101,7 +132,8 @@ impl CameraSettings {
 pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Settings> {
     let node = raw.node.filter(|node| is_id(node, "node", mistakes));
     let mqtt = mqtt(raw.mqtt, folder, mistakes);
-    let cameras = cameras(raw.camera, folder, mistakes);
+    let broker = mqtt.clone().map(Arc::new);
+    let cameras = cameras(raw.camera, broker.as_ref(), folder, mistakes);
     let runtime = raw.runtime;
     Some(Settings {
         node,
@@ -118,11 +150,26 @@ pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Opt
         // The walk along the keys let nothing else through.
         identify_by: raw.identify.by.and_then(|by| by.parse().ok()).unwrap_or_default(),
         min_shots: raw.verdict.min_shots.unwrap_or(MIN_SHOTS),
+        decide_within: raw
+            .verdict
+            .decide_within_ms
+            .map_or(DECIDE_WITHIN, Duration::from_millis),
         presence_hold: Duration::from_secs(raw.presence.hold_s.unwrap_or(60)),
         announce_again: Duration::from_secs(raw.announce_again_s.unwrap_or(30)),
         publish_faces: raw.publish.faces.unwrap_or(false),
+        retention: retention(&raw.retain),
         cameras,
     })
+}
+
+fn retention(raw: &raw::Retain) -> Retention {
+    let default = Retention::default();
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    Retention {
+        sightings: raw.sightings_days.map_or(default.sightings, |days| hours(days * 24)),
+        unknown: raw.unknown_hours.map_or(default.unknown, hours),
+        crops: raw.crops.unwrap_or(default.crops),
+    }
 }
 
 fn mqtt(raw: raw::Mqtt, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<MqttSettings> {
@@ -212,7 +259,12 @@ fn broker(text: &str) -> Result<(String, u16, bool), String> {
     Ok((host, url.port().unwrap_or(if tls { 8883 } else { 1883 }), tls))
 }
 
-fn cameras(raw: Vec<raw::Camera>, folder: &Path, mistakes: &mut Vec<Mistake>) -> Vec<CameraSettings> {
+fn cameras(
+    raw: Vec<raw::Camera>,
+    broker: Option<&Arc<MqttSettings>>,
+    folder: &Path,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<CameraSettings> {
     if raw.is_empty() && !mistakes.iter().any(|mistake| mistake.key.starts_with("camera")) {
         mistakes.push(Mistake::new(
             "camera",
@@ -258,17 +310,102 @@ fn cameras(raw: Vec<raw::Camera>, folder: &Path, mistakes: &mut Vec<Mistake>) ->
                 .map_err(|error| mistakes.push(Mistake::new(format!("{path}.url"), error.to_string())))
                 .ok()
         });
+        let view = ViewSettings {
+            zones: zones(camera.zone, &path, mistakes),
+            masks: masks(camera.mask, &path, mistakes),
+            only_zones: camera.only_zones.unwrap_or(false),
+            motion: camera.motion.unwrap_or(true),
+        };
+        if view.only_zones && view.zones.is_empty() {
+            mistakes.push(Mistake::new(
+                format!("{path}.only_zones"),
+                format!("hides everything without a zone; write a [[camera.zone]] for {path}"),
+            ));
+        }
+        let decode = camera.decode.unwrap_or_default();
+        if let Some(address) = address.as_ref().filter(|address| !decode.fits(address)) {
+            mistakes.push(Mistake::new(
+                format!("{path}.decode"),
+                format!("\"{decode}\" can't decode {address}; write \"auto\" or \"cpu\""),
+            ));
+        }
+        // Most cameras take half a second for a snapshot.
+        let usual_rate = if matches!(address, Some(Address::Snapshot(_))) {
+            2.0
+        } else {
+            FRAMES_PER_SECOND
+        };
         if let (Some(id), Some(address)) = (id, address) {
             cameras.push(CameraSettings {
                 id: id.into(),
+                broker: broker.filter(|_| address.needs_broker()).cloned(),
                 address,
+                decode,
+                sandbox: camera.sandbox.unwrap_or_default(),
+                view,
                 min_face_px: camera.min_face_px.unwrap_or(MIN_FACE_PX),
-                frames_per_second: camera.frames_per_second.unwrap_or(FRAMES_PER_SECOND),
+                frames_per_second: camera.frames_per_second.unwrap_or(usual_rate),
+                min_shots: camera.min_shots,
+                strictness: Strictness {
+                    threshold_cosine: camera.threshold_cosine,
+                    threshold_probability: camera.threshold_probability,
+                },
                 looped: camera.looped.unwrap_or(false),
             });
         }
     }
     cameras
+}
+
+fn zones(raw: Vec<raw::Zone>, camera: &str, mistakes: &mut Vec<Mistake>) -> Vec<Zone> {
+    let mut zones: Vec<Zone> = Vec::new();
+    for (index, zone) in raw.into_iter().enumerate() {
+        let path = format!("{camera}.zone[{index}]");
+        let name = needed(
+            zone.name,
+            &format!("{path}.name"),
+            "a zone's name in events, such as \"porch\"",
+            mistakes,
+        );
+        let polygon = corners(zone.polygon, &path, mistakes);
+        let name = name.filter(|name| is_id(name, &format!("{path}.name"), mistakes));
+        if name
+            .as_ref()
+            .is_some_and(|name| zones.iter().any(|zone| *zone.name == **name))
+        {
+            mistakes.push(Mistake::new(
+                format!("{path}.name"),
+                "is another zone's name already; each zone of a camera has its own",
+            ));
+        }
+        if let (Some(name), Some(polygon)) = (name, polygon) {
+            zones.push(Zone {
+                name: name.into(),
+                polygon,
+            });
+        }
+    }
+    zones
+}
+
+fn masks(raw: Vec<raw::Mask>, camera: &str, mistakes: &mut Vec<Mistake>) -> Vec<Polygon> {
+    let masks = raw.into_iter().enumerate();
+    masks
+        .filter_map(|(index, mask)| corners(mask.polygon, &format!("{camera}.mask[{index}]"), mistakes))
+        .collect()
+}
+
+fn corners(polygon: Option<Polygon>, path: &str, mistakes: &mut Vec<Mistake>) -> Option<Polygon> {
+    let example = "its corners, such as [[0, 0], [0.5, 0], [0.5, 1], [0, 1]] for the left half";
+    needed(polygon, &format!("{path}.polygon"), example, mistakes)
+}
+
+/// Names a missing value, unless it was there and wrong, which was named already.
+fn needed<T>(value: Option<T>, key: &str, example: &str, mistakes: &mut Vec<Mistake>) -> Option<T> {
+    if value.is_none() && !mistakes.iter().any(|mistake| mistake.key == key) {
+        mistakes.push(Mistake::new(key, format!("is missing; {example}")));
+    }
+    value
 }
 
 fn is_id(text: &str, key: &str, mistakes: &mut Vec<Mistake>) -> bool {

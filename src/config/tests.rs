@@ -173,16 +173,65 @@ fn the_example_file_is_valid() {
         }
     }
     for table in keys::TOP {
-        if let keys::Kind::Table(keys) | keys::Kind::Tables(keys) = table.kind {
-            for key in keys {
-                assert!(
-                    all.contains(&format!("\n{} = ", key.name)),
-                    "{}.{} has no example",
-                    table.name,
-                    key.name
-                );
-            }
-        }
+        all_have_examples(table, table.name, &all);
+    }
+}
+
+fn all_have_examples(table: &keys::Key, path: &str, examples: &str) {
+    let (keys::Kind::Table(keys) | keys::Kind::Tables(keys)) = table.kind else {
+        return;
+    };
+    for key in keys {
+        let path = format!("{path}.{}", key.name);
+        let example = match key.kind {
+            keys::Kind::Tables(_) => format!("\n[[{path}]]\n"),
+            _ => format!("\n{} = ", key.name),
+        };
+        assert!(examples.contains(&example), "{path} has no example");
+        all_have_examples(key, &path, examples);
+    }
+}
+
+#[test]
+fn zones_and_masks_are_checked() {
+    let camera = "[mqtt]\nurl = \"mqtt://h\"\n[[camera]]\nid = \"a\"\nurl = \"rtsp://cam/x\"\n";
+    let good = format!(
+        "{camera}only_zones = true\n[[camera.zone]]\nname = \"porch\"\npolygon = [[0, 0], [0.5, 0], [0.5, 1.0]]\n\
+         [[camera.mask]]\npolygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\n"
+    );
+    let view = load_text(&good, &[]).unwrap().cameras.remove(0).view;
+    assert_eq!(view.zones[0].polygon, [[0.0, 0.0], [0.5, 0.0], [0.5, 1.0]]);
+    assert_eq!(
+        (&*view.zones[0].name, view.masks.len(), view.only_zones, view.motion),
+        ("porch", 1, true, true)
+    );
+    let zone = |name: &str, polygon: &str| format!("{camera}[[camera.zone]]\n{name}\npolygon = {polygon}\n");
+    let triangle = "[[0, 0], [1, 0], [1, 1]]";
+    for (text, key) in [
+        (zone("name = \"a b\"", triangle), "camera[0].zone[0].name"),
+        (zone("", triangle), "camera[0].zone[0].name"),
+        (zone("name = \"a\"", "[[0, 0], [1, 0]]"), "camera[0].zone[0].polygon"),
+        (
+            zone("name = \"a\"", "[[0, 0], [1, 0], [1.5, 1]]"),
+            "camera[0].zone[0].polygon",
+        ),
+        (
+            zone("name = \"a\"", "[[0, 0, 0], [1, 0], [1, 1]]"),
+            "camera[0].zone[0].polygon",
+        ),
+        (format!("{camera}[[camera.mask]]\n"), "camera[0].mask[0].polygon"),
+        (format!("{camera}only_zones = true\n"), "camera[0].only_zones"),
+        (format!("{camera}decode = \"turbo\"\n"), "camera[0].decode"),
+        (
+            camera.replace("rtsp://cam/x\"", "dir:x\"\ndecode = \"vaapi\""),
+            "camera[0].decode",
+        ),
+    ] {
+        let Err(ConfigError::Mistakes { mistakes, .. }) = load_text(&text, &[]) else {
+            panic!("accepted: {text}")
+        };
+        let keys: Vec<&str> = mistakes.iter().map(|mistake| mistake.key.as_str()).collect();
+        assert_eq!(keys, [key], "{text}");
     }
 }
 

@@ -7,11 +7,12 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use crate::announce::Announcer;
-use crate::camera::{self, CameraError, CameraSource, Opener, Reader, Slot};
+use crate::camera::{self, CameraError, CameraSource, Gate, Opener, Opening, Reader, Slot, View};
 use crate::config::{CameraSettings, Settings};
 use crate::engine::{EngineFacts, Request};
 use crate::frame::CameraId;
 use crate::publish::{Saying, ToOutbox};
+use crate::sightings::{Memory, Recorder};
 use crate::stop::Stop;
 use crate::visits::VisitRules;
 use crate::watcher::{Heard, Inbox, SharedIdentifier, Watcher, tell};
@@ -27,6 +28,8 @@ pub(super) struct Wiring<'a> {
     pub(super) engine: &'a SyncSender<Request>,
     pub(super) outbox: &'a SyncSender<ToOutbox>,
     pub(super) sayings: &'a mpsc::Sender<Saying>,
+    /// Remembers visits, where that works.
+    pub(super) memory: Option<&'a Memory>,
     /// Makes what a worker calls when its camera came to its end.
     pub(super) over: &'a dyn Fn() -> Box<dyn FnOnce() + Send>,
 }
@@ -78,11 +81,13 @@ impl Cameras {
             }
             let Some(inbox) = camera.inbox.take() else { continue };
             let id = &camera.settings.id;
+            let view = Arc::new(View::new(&camera.settings.view));
             let watcher = Watcher {
                 camera: id.clone(),
                 slot: Arc::clone(&camera.slot),
                 min_face_px: camera.settings.min_face_px,
-                rules: VisitRules::of(wiring.settings, &camera.settings, wiring.facts.alignment),
+                gate: Gate::new(Arc::clone(&view), camera.settings.view.motion),
+                rules: VisitRules::of(wiring.settings, &camera.settings, view, wiring.facts.alignment),
                 identifier: Arc::clone(wiring.identifier),
                 engine: wiring.engine.clone(),
                 announcer: Announcer::new(
@@ -92,6 +97,12 @@ impl Cameras {
                     wiring.settings.announce_again,
                     wiring.outbox.clone(),
                     wiring.sayings.clone(),
+                    wiring.memory.map(|memory| Recorder {
+                        camera: id.clone(),
+                        space: wiring.facts.embedder.embedding_space.as_str().into(),
+                        memory: memory.clone(),
+                    }),
+                    wiring.settings.publish_faces,
                 ),
             };
             camera.threads.push(watcher.start(inbox, (wiring.over)())?);
@@ -125,8 +136,8 @@ impl Cameras {
 
 impl Camera {
     fn read(&mut self, stop: &Stop) -> std::io::Result<()> {
-        let (settings, stopping) = (self.settings.clone(), stop.clone());
-        let opener: Opener = Box::new(move || camera::open(&settings, &stopping));
+        let mut opening = Opening::new(&self.settings, Arc::clone(self.slot.meter()), stop);
+        let opener: Opener = Box::new(move || opening.open());
         let reader = Reader {
             camera: self.settings.id.clone(),
             opener,
@@ -144,14 +155,18 @@ impl Camera {
     }
 }
 
-/// Opens a camera and waits for its first picture, for `kith check`. Returns width and height in pixels.
+/// Opens a camera and waits for its first picture, for `kith check`. Returns width and height in pixels, or `None` for a
+/// camera that waits for what others send.
 ///
 /// # Errors
 /// When it delivers nothing.
-pub fn check_camera(settings: &CameraSettings) -> Result<(u32, u32), CameraError> {
+pub fn check_camera(settings: &CameraSettings) -> Result<Option<(u32, u32)>, CameraError> {
     let mut source: Box<dyn CameraSource> = camera::open(settings, &Stop::default())?;
+    if source.waits() {
+        return Ok(None);
+    }
     match source.next_picture()? {
-        Some(picture) => Ok(picture.pixels.dimensions()),
+        Some(picture) => Ok(Some(picture.pixels.dimensions())),
         None => Err(CameraError::Ended),
     }
 }

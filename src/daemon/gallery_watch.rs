@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::gallery::{Gallery, GalleryError};
+use crate::gallery::{Gallery, GalleryError, PersonSummary};
 use crate::identify::IdentifierSource;
 use crate::publish::Saying;
+use crate::sightings::Memory;
 use crate::stop::Stop;
 use crate::watcher::SharedIdentifier;
 
@@ -21,11 +22,12 @@ pub(super) fn start(
     source: IdentifierSource,
     identifier: SharedIdentifier,
     sayings: mpsc::Sender<Saying>,
+    memory: Option<Memory>,
     stop: Stop,
 ) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("gallery".to_owned()).spawn(move || {
         while !stop.wait(EVERY) {
-            match look(&mut gallery, &source, &identifier) {
+            match look(&mut gallery, &source, &identifier, memory.as_ref()) {
                 Ok(None) => {}
                 Ok(Some(enrolled)) => {
                     let _ = sayings.blocking_send(enrolled);
@@ -37,19 +39,28 @@ pub(super) fn start(
     })
 }
 
+/// Who is enrolled, but for those of whom nobody is to be told.
+pub(super) fn enrolled(people: Vec<PersonSummary>) -> Saying {
+    let told = people.into_iter().map(|summary| summary.person);
+    Saying::Enrolled(told.filter(|person| !person.ignored).collect())
+}
+
 /// Takes a change over; says who is enrolled now.
 fn look(
     gallery: &mut Gallery,
     source: &IdentifierSource,
     identifier: &SharedIdentifier,
+    memory: Option<&Memory>,
 ) -> Result<Option<Saying>, GalleryError> {
     if !gallery.changed()? {
         return Ok(None);
     }
-    *identifier.write().unwrap_or_else(PoisonError::into_inner) = source.identifier(Some(gallery))?;
     let people = gallery.people()?;
+    // First, so that no visit of somebody new comes before their name, and none of somebody removed after it.
+    if let Some(memory) = memory {
+        memory.people(people.iter().map(|summary| summary.person.uid).collect());
+    }
+    *identifier.write().unwrap_or_else(PoisonError::into_inner) = source.identifier(Some(gallery))?;
     tracing::info!(people = people.len(), "the gallery changed");
-    Ok(Some(Saying::Enrolled(
-        people.into_iter().map(|summary| summary.person).collect(),
-    )))
+    Ok(Some(enrolled(people)))
 }

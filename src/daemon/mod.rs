@@ -1,8 +1,8 @@
 //! Wires the parts together, waits, and stops them in order.
 //!
-//! Threads: one reader and one worker for each camera, one engine, one outbox, one that watches the gallery; tokio has
-//! one thread for MQTT and signals. Networks, broker and live cameras are opened at the same time; a file waits for
-//! the networks, so that nothing of it passes unseen.
+//! Threads: one reader and one worker for each camera, one engine, one outbox, one that watches the gallery, one that
+//! remembers visits; tokio has one thread for MQTT and signals. Networks, broker and live cameras are opened at the same
+//! time; a file waits for the networks, so that nothing of it passes unseen.
 
 mod cameras;
 mod gallery_watch;
@@ -29,6 +29,7 @@ use crate::identify::IdentifierSource;
 use crate::model::{EmbedderModel, Kind, ModelFile};
 use crate::networks::{self, DETECTOR};
 use crate::publish::{self, Depth, Desk, Farewell, Info, ModelInfo, Outbox, Saying, StatsSource, ToOutbox, Topics};
+use crate::sightings::{Memory, Retention, Sightings};
 use crate::state_dir;
 use crate::stop::Stop;
 use crate::watcher::SharedIdentifier;
@@ -94,6 +95,7 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     let topics = Topics::new(&settings.mqtt.base_topic, &node);
     let options = publish::options(&settings.mqtt, &node, &topics)?;
     let outbox = Outbox::open(state)?;
+    let (memory, memory_thread) = remember(state, settings.retention);
     let publishing = Publishing::start(&runtime, outbox, options, topics, settings, &cameras, &meter)?;
     tracing::info!(%node, broker = %format!("{}:{}", settings.mqtt.host, settings.mqtt.port), "started");
 
@@ -117,9 +119,11 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     }
     let networks = networks_in_use(settings, &facts.embedder, &source)?;
     // In this order: once `info` is there, the node is `online`.
-    let everybody: Vec<_> = people.into_iter().map(|summary| summary.person).collect();
-    let enrolled = everybody.len();
-    publishing.say(Saying::Enrolled(everybody));
+    let enrolled = people.len();
+    if let Some(memory) = &memory {
+        memory.people(people.iter().map(|summary| summary.person.uid).collect());
+    }
+    publishing.say(gallery_watch::enrolled(people));
     publishing.say(Saying::Info(Box::new(Info {
         provider: facts.provider.clone(),
         models: networks.files,
@@ -132,6 +136,7 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         source,
         Arc::clone(&identifier),
         publishing.sayings.clone(),
+        memory.clone(),
         stop.clone(),
     )?;
     cameras.watch(&cameras::Wiring {
@@ -143,6 +148,7 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         engine: &engine,
         outbox: &publishing.outbox,
         sayings: &publishing.sayings,
+        memory: memory.as_ref(),
         over: &|| {
             let news = news_sender.clone();
             Box::new(move || tell(&news, News::CameraOver))
@@ -159,6 +165,10 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     stop.set();
     cameras.stop();
     let _ = gallery_thread.join();
+    if let (Some(memory), Some(thread)) = (memory, memory_thread) {
+        memory.close();
+        let _ = thread.join();
+    }
     let last_words = if ended == Ended::AllSeen {
         LAST_WORDS
     } else {
@@ -168,6 +178,17 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     let _ = engine_thread.join();
     runtime.shutdown_background();
     Ok(ended)
+}
+
+/// Starts to remember visits. Without them the daemon still recognises people, so what is wrong is told, and that is all.
+fn remember(state: &Path, retention: Retention) -> (Option<Memory>, Option<thread::JoinHandle<()>>) {
+    match Sightings::start(state, retention) {
+        Ok((memory, thread)) => (Some(memory), Some(thread)),
+        Err(error) => {
+            tracing::error!(%error, "visits are not remembered");
+            (None, None)
+        }
+    }
 }
 
 /// A worker that fell over must not leave a daemon behind that says `online` and sees nothing: the process ends, the

@@ -14,6 +14,8 @@ use crate::verdict::{Judgement, Verdict};
 /// So much a track may begin before or end after the visit that it is of: who wrote down the visits looked at every
 /// sixth frame.
 const SLACK_S: f64 = 0.5;
+/// A verdict this long after the end of a visit is of that visit; a track is waited for for a while.
+const LAST_WORD_S: f64 = 2.0;
 /// From the first usable shot to the first word, at most.
 pub const FIRST_WORD_WITHIN_S: f64 = 0.5;
 /// From the first usable shot to the verdict, at most.
@@ -185,19 +187,24 @@ fn outcome(expected: &ExpectedVisit, tracks: &[Visit]) -> VisitOutcome {
             .as_ref()
             .is_some_and(|person| person.id == expected.person)
     };
-    let of_person: Vec<&Visit> = meanwhile
-        .iter()
-        .copied()
-        .filter(|track| track.verdict.as_ref().is_some_and(names))
-        .collect();
+    // What is said long after the end is about the next visit.
+    let in_time = |at_s: f64| at_s <= expected.to_s + LAST_WORD_S;
     let first_verdict = |track: &&Visit| {
-        let mut verdicts = track.verdicts().filter(|(_, verdict)| names(verdict));
+        let mut verdicts = track
+            .verdicts()
+            .filter(|(at_s, verdict)| names(verdict) && in_time(*at_s));
         verdicts.next().map(|(at_s, _)| at_s)
     };
     let first_word = |track: &&Visit| {
-        let mut words = track.said.iter().filter(|spoken| names(spoken.judgement.verdict()));
-        words.next().map(|spoken| spoken.at_s)
+        let mut words = track.said.iter();
+        let named = words.find(|spoken| names(spoken.judgement.verdict()) && in_time(spoken.at_s));
+        named.map(|spoken| spoken.at_s)
     };
+    let of_person: Vec<&Visit> = meanwhile
+        .iter()
+        .copied()
+        .filter(|track| track.verdict.as_ref().is_some_and(names) && first_verdict(track).is_some())
+        .collect();
     let earliest = |times: &mut dyn Iterator<Item = f64>| times.reduce(f64::min);
     let at_s = earliest(&mut of_person.iter().filter_map(first_verdict));
     let after = |at_s: f64| thousandths((at_s - expected.from_s).max(0.0));

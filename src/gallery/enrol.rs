@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use ulid::Ulid;
 
 use super::Gallery;
+use super::bytes;
 use super::error::GalleryError;
 use super::name::{Name, unique_id};
 use super::people::find;
@@ -200,8 +201,8 @@ pub(super) fn add_face(
                 source_sha256,
                 visit,
                 captured_at_ms,
-                record::box_to_bytes(face),
-                record::to_bytes(face.landmarks.as_flattened()),
+                bytes::box_to_bytes(face),
+                bytes::to_bytes(face.landmarks.as_flattened()),
                 face.probability,
                 quality.size_px,
                 quality.sharpness,
@@ -235,7 +236,7 @@ pub(super) fn add_vector(
 ) -> Result<bool, GalleryError> {
     let added = transaction
         .prepare_cached("INSERT INTO embedding (face, space, vector) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")?
-        .execute(params![face, space, record::to_bytes(vector)])?;
+        .execute(params![face, space, bytes::to_bytes(vector)])?;
     Ok(added > 0)
 }
 

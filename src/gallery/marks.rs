@@ -97,7 +97,7 @@ impl Gallery {
 mod tests {
     use super::super::tests::{face, named};
     use super::*;
-    use crate::gallery::record;
+    use crate::gallery::bytes;
 
     fn alice(folder: &tempfile::TempDir) -> Gallery {
         let mut gallery = Gallery::open(folder.path()).unwrap();
@@ -169,7 +169,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut gallery = alice(&folder);
         gallery.add_negatives("alice", "space", &[face(7)]).unwrap();
-        let vector = record::to_bytes(face(7).embedding.as_slice());
+        let vector = bytes::to_bytes(face(7).embedding.as_slice());
         let holds = || {
             std::fs::read_dir(folder.path()).unwrap().flatten().any(|entry| {
                 let bytes = std::fs::read(entry.path()).unwrap();

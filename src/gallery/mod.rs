@@ -3,6 +3,7 @@
 //! - `name`: names in any script, and ids made from them
 //! - `schema`: the tables and their migrations
 //! - `record`: what a row holds, in Rust and in bytes
+//! - `bytes`: faces and vectors in bytes
 //! - `people`: listing, renaming, removing
 //! - `marks`: whom to ignore, whose threshold is another, whom somebody is not
 //! - `enrol`: adding, all or nothing
@@ -14,6 +15,7 @@
 //! It covers the reading that a change depends on (is this id taken?), other processes wait for it, and the kernel
 //! drops it when its holder is killed; a lock file of our own would add nothing.
 
+pub(crate) mod bytes;
 mod enrol;
 mod error;
 mod exchange;

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::bytes;
 use super::error::GalleryError;
 use super::name::Name;
 use super::record::{self, FaceRecord, PERSON_COLUMNS, Person, PersonSummary};
@@ -58,7 +59,7 @@ impl Gallery {
                 face: row.get("face")?,
                 source: record::source_of(row)?,
                 is_negative: row.get("is_negative")?,
-                quality: record::quality_of(row)?,
+                quality: bytes::quality_of(row)?,
                 has_crop: row.get("has_crop")?,
                 spaces: spaces_of(&row.get::<_, String>("spaces")?),
             })
@@ -230,7 +231,7 @@ mod tests {
         gallery.enrol("space", &people).unwrap();
         gallery.enrol("space", &[named("Alice", &[100])]).unwrap();
         fs::write(folder.path().join("gallery.before-v1.sqlite"), "Mallory").unwrap();
-        let vector = record::to_bytes(face(7).embedding.as_slice());
+        let vector = bytes::to_bytes(face(7).embedding.as_slice());
 
         let holds = |needle: &[u8]| {
             fs::read_dir(folder.path()).unwrap().flatten().any(|entry| {

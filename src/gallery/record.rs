@@ -4,8 +4,9 @@ use rusqlite::Row;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
+use super::bytes;
 use super::name::Name;
-use crate::detect::{Face, FaceBox, Landmarks};
+use crate::detect::{Face, FaceBox};
 use crate::embed::Embedding;
 use crate::quality::Quality;
 
@@ -167,65 +168,8 @@ pub struct NewFace {
     pub embedding: Embedding,
 }
 
-/// Values as little-endian bytes, the form of every vector in the database.
-pub(super) fn to_bytes(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
-}
-
-/// The values of [`to_bytes`]; bytes that don't make a whole value are dropped (the schema refuses them).
-pub(super) fn from_bytes(bytes: &[u8]) -> Vec<f32> {
-    bytes
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|value| f32::from_le_bytes(*value))
-        .collect()
-}
-
-pub(super) fn box_to_bytes(face: &Face) -> Vec<u8> {
-    let FaceBox {
-        left,
-        top,
-        right,
-        bottom,
-    } = face.box_in_frame;
-    to_bytes(&[left, top, right, bottom])
-}
-
 pub(super) fn place_to_bytes(crop: &MarginCrop) -> Vec<u8> {
-    to_bytes(&[crop.left_px, crop.top_px, crop.scale])
-}
-
-/// The exact number of values in a column, or SQLite's error for a value out of range.
-fn exactly<const N: usize>(row: &Row<'_>, column: &str) -> rusqlite::Result<[f32; N]> {
-    let bytes = row.get_ref(column)?.as_blob()?;
-    from_bytes(bytes).try_into().map_err(|values: Vec<f32>| {
-        rusqlite::Error::FromSqlConversionFailure(
-            values.len(),
-            rusqlite::types::Type::Blob,
-            format!("{column} has {} values instead of {N}", values.len()).into(),
-        )
-    })
-}
-
-/// Reads the columns `box`, `landmarks`, `probability`.
-pub(super) fn face_of(row: &Row<'_>) -> rusqlite::Result<Face> {
-    let [left, top, right, bottom] = exactly::<4>(row, "box")?;
-    let points = exactly::<10>(row, "landmarks")?;
-    let mut landmarks = Landmarks::default();
-    for (landmark, point) in landmarks.iter_mut().zip(points.as_chunks::<2>().0) {
-        *landmark = *point;
-    }
-    Ok(Face {
-        box_in_frame: FaceBox {
-            left,
-            top,
-            right,
-            bottom,
-        },
-        probability: row.get("probability")?,
-        landmarks,
-    })
+    bytes::to_bytes(&[crop.left_px, crop.top_px, crop.scale])
 }
 
 /// Reads the columns `crop`, `crop_place`.
@@ -233,23 +177,13 @@ pub(super) fn crop_of(row: &Row<'_>) -> rusqlite::Result<Option<MarginCrop>> {
     let Some(jpeg) = row.get::<_, Option<Vec<u8>>>("crop")? else {
         return Ok(None);
     };
-    let [left_px, top_px, scale] = exactly::<3>(row, "crop_place")?;
+    let [left_px, top_px, scale] = bytes::exactly::<3>(row, "crop_place")?;
     Ok(Some(MarginCrop {
         jpeg,
         left_px,
         top_px,
         scale,
     }))
-}
-
-/// Reads the columns `size_px`, `sharpness`, `yaw_degrees`, `probability`.
-pub(super) fn quality_of(row: &Row<'_>) -> rusqlite::Result<Quality> {
-    Ok(Quality {
-        size_px: row.get("size_px")?,
-        sharpness: row.get("sharpness")?,
-        yaw_degrees: row.get("yaw_degrees")?,
-        probability: row.get("probability")?,
-    })
 }
 
 /// Reads the columns `source_sha256`, `visit`, `captured_at_ms`.

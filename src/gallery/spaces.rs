@@ -3,6 +3,7 @@
 use rusqlite::params;
 
 use super::Gallery;
+use super::bytes;
 use super::enrol::add_vector;
 use super::error::GalleryError;
 use super::record::{self, MarginCrop, PERSON_COLUMNS, Person};
@@ -18,8 +19,8 @@ pub struct Vectors {
     pub person: Person,
     /// One for each face that has a vector in the space; may be empty.
     pub faces: Vec<Embedding>,
-    /// Faces of others who are taken for this person: a face that is nearer to one of these than to all of
-    /// [`Vectors::faces`] is not this person's.
+    /// Faces of others who are taken for this person, who is ruled out unless one of [`Vectors::faces`] is clearly
+    /// nearer.
     pub negatives: Vec<Embedding>,
 }
 
@@ -61,7 +62,7 @@ impl Gallery {
             let Some(bytes) = row.get::<_, Option<Vec<u8>>>("vector")? else {
                 continue;
             };
-            let embedding = Embedding::from_raw(&record::from_bytes(&bytes))
+            let embedding = Embedding::from_raw(&bytes::from_bytes(&bytes))
                 .filter(|embedding| *length.get_or_insert(embedding.as_slice().len()) == embedding.as_slice().len());
             match (embedding, everybody.last_mut()) {
                 (Some(embedding), Some(last)) if row.get("is_negative")? => last.negatives.push(embedding),
@@ -116,7 +117,7 @@ impl Gallery {
             Ok(record::crop_of(row)?.map(|crop| {
                 Ok(ToReembed {
                     face: row.get("face")?,
-                    face_in_photo: record::face_of(row)?,
+                    face_in_photo: bytes::face_of(row)?,
                     crop,
                 })
             }))

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Answer, Candidate, Identification, Identifier, MAX_RANKED, SimilarTo};
+use super::{Answer, Candidate, Doubt, Identification, Identifier, MAX_RANKED, SimilarTo, Strictness};
 use crate::embed::Embedded;
 use crate::gallery::Person;
 use crate::model::{Catalogue, HeadModel, Reads};
@@ -142,13 +142,14 @@ pub struct HeadIdentifier {
 
 impl HeadIdentifier {
     /// From which probability on a face is this person's.
-    fn least_probability(&self, person: &Person) -> f64 {
+    fn least_probability(&self, person: &Person, strictness: &Strictness) -> f64 {
         person
             .threshold_probability
+            .or(strictness.threshold_probability)
             .unwrap_or(self.head.model.rejection.probability)
     }
 
-    fn answer(&self, probabilities: &[f64]) -> Identification {
+    fn answer(&self, probabilities: &[f64], strictness: &Strictness) -> Identification {
         let mut by_probability: Vec<(f64, Option<&Arc<Person>>)> = probabilities
             .iter()
             .zip(&self.people)
@@ -167,8 +168,18 @@ impl HeadIdentifier {
         let ranked = named.take(MAX_RANKED).collect();
         // Somebody whose face the head knows but who is to be known no longer is nobody, and like nobody else either.
         let (best, person) = by_probability.first().copied().unwrap_or((0.0, None));
+        #[expect(clippy::cast_possible_truncation, reason = "probabilities, for explaining")]
+        let doubt = match person {
+            Some(person) if best >= self.least_probability(person, strictness) => None,
+            Some(person) => Some(Doubt::BelowThreshold {
+                similarity: best as f32,
+                threshold: self.least_probability(person, strictness) as f32,
+            }),
+            None if self.people() == 0 => Some(Doubt::NobodyEnrolled),
+            None => Some(Doubt::Removed),
+        };
         let answer = match person {
-            Some(person) if best >= self.least_probability(person) => Answer::Known {
+            Some(person) if doubt.is_none() => Answer::Known {
                 person: Arc::clone(person),
                 confidence: best,
             },
@@ -188,19 +199,19 @@ impl HeadIdentifier {
                 }
             }
         };
-        Identification { answer, ranked }
+        Identification { answer, ranked, doubt }
     }
 }
 
 impl Identifier for HeadIdentifier {
-    fn identify(&self, embedded: &Embedded) -> Identification {
+    fn identify(&self, embedded: &Embedded, strictness: &Strictness) -> Identification {
         let values = match self.head.model.reads {
             Reads::Embedding => Some(embedded.embedding.as_slice()),
             Reads::Features => embedded.features.as_deref(),
         };
         let outcome = values.map(|values| self.head.probabilities(values));
         match outcome {
-            Some(Ok(probabilities)) => self.answer(&probabilities),
+            Some(Ok(probabilities)) => self.answer(&probabilities, strictness),
             failed => {
                 // The form was tried at opening, so this is the runtime failing, or an embedder of another form.
                 let error = failed.and_then(Result::err);
@@ -215,6 +226,7 @@ impl Identifier for HeadIdentifier {
                         similar_to: None,
                     },
                     ranked: Vec::new(),
+                    doubt: Some(Doubt::Failed),
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Answer, Candidate, Identification, Identifier, MAX_RANKED, SimilarTo};
+use super::{Answer, Candidate, Doubt, Identification, Identifier, MAX_RANKED, SimilarTo, Strictness};
 use crate::embed::{Embedded, Embedding};
 use crate::gallery::{Person, Vectors};
 use crate::model::{Calibration, Thresholds};
@@ -11,9 +11,9 @@ use crate::model::{Calibration, Thresholds};
 /// about the order of a sum.
 const LANES: usize = 16;
 
-/// A face rules a person out when it is nearer, by so much cosine similarity, to one of their negative examples than to
-/// all of their own faces; `docs/design/confidence.md` has the measurement.
-const NEGATIVE_MARGIN_COSINE: f32 = 0.0;
+/// A person is ruled out unless one of their faces is nearer, by so much cosine similarity, than all of their negative
+/// examples; `docs/design/confidence.md` has the measurement.
+const LEAD_OVER_NEGATIVES_COSINE: f32 = 0.05;
 
 /// The gallery's vectors of one space, in one block of memory. A person's score is the best of their faces.
 #[derive(Debug, Clone)]
@@ -93,7 +93,7 @@ impl GalleryMatcher {
             };
             let similarity = nearest(enrolled.faces);
             let negative = (enrolled.negatives > 0).then(|| nearest(enrolled.negatives));
-            let ruled_out_by = negative.filter(|negative| *negative > similarity + NEGATIVE_MARGIN_COSINE);
+            let ruled_out_by = negative.filter(|negative| similarity < *negative + LEAD_OVER_NEGATIVES_COSINE);
             let list = match ruled_out_by {
                 None => &mut ranked.possible,
                 Some(_) => &mut ranked.ruled_out,
@@ -114,17 +114,58 @@ impl GalleryMatcher {
         ranked
     }
 
-    /// As [`Identifier::identify`], which needs no more than the unit vector here.
+    /// As [`Identifier::identify`] with the model's thresholds; it needs no more than the unit vector here.
     pub fn identify(&self, embedding: &Embedding) -> Identification {
+        self.identify_as(embedding, &Strictness::default())
+    }
+
+    fn identify_as(&self, embedding: &Embedding, strictness: &Strictness) -> Identification {
         let ranked = self.rank(embedding);
+        let doubt = self.doubt(&ranked, strictness);
         Identification {
-            answer: self.answer(&ranked.possible),
+            answer: self.answer(&ranked.possible, doubt),
+            doubt,
             ranked: ranked.together(),
         }
     }
 
-    /// What `possible` people, best first, mean.
-    fn answer(&self, possible: &[Candidate]) -> Answer {
+    /// From which cosine similarity on a face is `person`'s.
+    fn threshold(&self, person: &Person, strictness: &Strictness) -> f32 {
+        let own = person.threshold_cosine.or(strictness.threshold_cosine);
+        own.unwrap_or(self.thresholds.cosine)
+    }
+
+    /// Why the best of `ranked` is not to be named, if so.
+    fn doubt(&self, ranked: &Ranked, strictness: &Strictness) -> Option<Doubt> {
+        let best = ranked.possible.first();
+        let is_near = |one: &Candidate| one.similarity >= self.threshold(&one.person, strictness);
+        if let Some(best) = best.filter(|best| is_near(best)) {
+            let margin = best.similarity - ranked.possible.get(1)?.similarity;
+            let least = self.thresholds.margin_cosine;
+            return (margin < least).then_some(Doubt::MarginTooThin { margin, least });
+        }
+        let ruled_out = ranked.ruled_out.first().filter(|one| is_near(one));
+        Some(match (ruled_out, best) {
+            (Some(one), _) => Doubt::NegativeExample {
+                similarity: one.similarity,
+                negative: one.ruled_out_by.unwrap_or(one.similarity),
+            },
+            (None, Some(best)) => Doubt::BelowThreshold {
+                similarity: best.similarity,
+                threshold: self.threshold(&best.person, strictness),
+            },
+            (None, None) => match ranked.ruled_out.first() {
+                Some(one) => Doubt::BelowThreshold {
+                    similarity: one.similarity,
+                    threshold: self.threshold(&one.person, strictness),
+                },
+                None => Doubt::NobodyEnrolled,
+            },
+        })
+    }
+
+    /// What `possible` people, best first, mean where there is this doubt.
+    fn answer(&self, possible: &[Candidate], doubt: Option<Doubt>) -> Answer {
         let Some(best) = possible.first() else {
             return Answer::Unknown {
                 confidence: 1.0,
@@ -133,11 +174,7 @@ impl GalleryMatcher {
         };
         let belief = self.calibration.belief(best.similarity, self.people.len());
         let person = Arc::clone(&best.person);
-        let is_near = best.similarity >= person.threshold_cosine.unwrap_or(self.thresholds.cosine);
-        let is_clear = possible
-            .get(1)
-            .is_none_or(|runner_up| best.similarity - runner_up.similarity >= self.thresholds.margin_cosine);
-        if is_near && is_clear {
+        if doubt.is_none() {
             Answer::Known {
                 person,
                 confidence: belief.best,
@@ -176,8 +213,8 @@ impl Ranked {
 }
 
 impl Identifier for GalleryMatcher {
-    fn identify(&self, embedded: &Embedded) -> Identification {
-        self.identify(&embedded.embedding)
+    fn identify(&self, embedded: &Embedded, strictness: &Strictness) -> Identification {
+        self.identify_as(&embedded.embedding, strictness)
     }
 
     fn people(&self) -> usize {
@@ -265,13 +302,15 @@ mod tests {
             person("ann", vec![unit(&[1.0, 0.05])]),
             person("bea", vec![unit(&[1.0, -0.05])]),
         ]);
+        let said = matcher.identify(&unit(&[1.0, 0.001]));
         assert!(matches!(
-            matcher.identify(&unit(&[1.0, 0.001])).answer,
+            said.answer,
             Answer::Unknown {
                 similar_to: Some(_),
                 ..
             }
         ));
+        assert!(matches!(said.doubt, Some(Doubt::MarginTooThin { margin, .. }) if margin < 0.05));
     }
 
     #[test]
@@ -317,6 +356,7 @@ mod tests {
             }
         );
         assert_eq!(said.ranked.len(), 1);
+        assert!(matches!(said.doubt, Some(Doubt::NegativeExample { negative, .. }) if negative > 0.99));
     }
 
     #[test]
@@ -332,6 +372,27 @@ mod tests {
             let said = with(threshold).identify(&probe);
             assert_eq!(said.answer.person().is_some(), is_known, "{threshold:?}");
         }
+        // A camera's threshold wins over the model's, and loses to the person's.
+        for (threshold, camera, is_known) in [
+            (None, 0.7, false),
+            (None, 0.5, true),
+            (Some(0.5), 0.7, true),
+            (Some(0.7), 0.5, false),
+        ] {
+            let strictness = Strictness {
+                threshold_cosine: Some(camera),
+                ..Strictness::default()
+            };
+            let said = with(threshold).identify_as(&probe, &strictness);
+            assert_eq!(
+                said.answer.person().is_some(),
+                is_known,
+                "{threshold:?}, camera {camera}"
+            );
+            let below =
+                matches!(said.doubt, Some(Doubt::BelowThreshold { threshold, .. }) if (threshold - 0.7).abs() < 1e-6);
+            assert_eq!(below, !is_known, "{said:?}");
+        }
         assert!(with(Some(0.2)).identify(&unit(&[0.3, 1.0])).answer.person().is_some());
     }
 
@@ -341,7 +402,7 @@ mod tests {
         let mut possible: Vec<(f32, &Person)> = everybody
             .iter()
             .filter(|one| {
-                one.negatives.is_empty() || nearest(&one.negatives) <= nearest(&one.faces) + NEGATIVE_MARGIN_COSINE
+                one.negatives.is_empty() || nearest(&one.faces) >= nearest(&one.negatives) + LEAD_OVER_NEGATIVES_COSINE
             })
             .map(|one| (nearest(&one.faces), &one.person))
             .collect();
@@ -389,7 +450,7 @@ mod tests {
                 .map(|face| face.cosine(&probe))
                 .collect();
             prop_assume!(distances.iter().all(|a| {
-                distances.iter().all(|b| a == b || ((a - b).abs() > 1e-5 && ((a - b).abs() - THRESHOLDS.margin_cosine).abs() > 1e-5))
+                distances.iter().all(|b| a == b || ((a - b).abs() > 1e-5 && ((a - b).abs() - 0.05).abs() > 1e-5))
             }));
             let expected = plainly(&everybody, &probe);
             let said = matcher(everybody).identify(&probe);

@@ -22,11 +22,54 @@ pub const MAX_RANKED: usize = 5;
 /// (`identify.by = "gallery"` or `"head:NAME"`). The workers of all cameras ask one, which lasts until the gallery
 /// changes.
 pub trait Identifier: Send + Sync {
-    /// Whose face `embedded` is; it must be of the space that the identifier was made for.
-    fn identify(&self, embedded: &Embedded) -> Identification;
+    /// Whose face `embedded` is, as strictly as its camera asks for; it must be of the space that the identifier was made
+    /// for.
+    fn identify(&self, embedded: &Embedded, strictness: &Strictness) -> Identification;
 
     /// Number of people that it can name.
     fn people(&self) -> usize;
+}
+
+/// From when on a match is a match, where a camera is not to be judged as the model says. A person's own threshold wins
+/// over both.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Strictness {
+    /// Least cosine similarity by the gallery, above 0 and at most 1; `None`: the model's.
+    pub threshold_cosine: Option<f32>,
+    /// Least probability by a trained head, above 0 and at most 1; `None`: the head's.
+    pub threshold_probability: Option<f64>,
+}
+
+/// Why a face is nobody's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Doubt {
+    /// There is nobody whom it could be.
+    NobodyEnrolled,
+    /// The nearest person is not near enough: by the gallery cosine similarities, by a head probabilities.
+    BelowThreshold {
+        /// How near.
+        similarity: f32,
+        /// How near at least.
+        threshold: f32,
+    },
+    /// Two people are nearly equally near.
+    MarginTooThin {
+        /// Cosine similarity between the two.
+        margin: f32,
+        /// How much at least.
+        least: f32,
+    },
+    /// The nearest person would be near enough, but a face that is marked as not theirs is nearer.
+    NegativeExample {
+        /// Cosine similarity to the person.
+        similarity: f32,
+        /// Cosine similarity to the negative example.
+        negative: f32,
+    },
+    /// A head takes it for somebody who was removed.
+    Removed,
+    /// The identifier failed, which was logged.
+    Failed,
 }
 
 /// Somebody who may be meant, and how near they are.
@@ -78,6 +121,8 @@ pub struct Identification {
     /// The nearest people, best first, at most [`MAX_RANKED`]; empty where nobody is enrolled. Those who are ruled out
     /// take no part in the answer.
     pub ranked: Vec<Candidate>,
+    /// Why nobody is named; `None` where somebody is.
+    pub doubt: Option<Doubt>,
 }
 
 impl Answer {

@@ -21,6 +21,8 @@ pub struct Playback {
     pub unwatched: Vec<Seen>,
     /// Frames that were looked at.
     pub frames: u64,
+    /// Of these, frames in which nothing moved, so that they were not searched.
+    pub still: u64,
     /// Time of the last frame.
     pub duration_s: f64,
     /// Width and height of the last frame in pixels.
@@ -80,6 +82,8 @@ pub enum Outcome {
         /// Height of the smallest face that is looked for, in pixels.
         least_px: u32,
     },
+    /// In a mask, or outside of the zones where only those count.
+    LeftOut,
     /// It belongs to a track and was not embedded.
     PassedOver(PassedOver),
     /// It was embedded.
@@ -157,6 +161,11 @@ impl Log {
         self.playback.frame_size = frame.pixels.dimensions();
     }
 
+    /// The frame is not searched.
+    pub(super) fn still(&mut self) {
+        self.playback.still += 1;
+    }
+
     pub(super) fn time(&mut self, now: Instant) {
         self.now_s = self.seconds(now);
     }
@@ -182,9 +191,11 @@ impl Log {
     pub(super) fn note(&mut self, happening: &Happening<'_>) {
         match happening {
             Happening::Wanted(shot) => {
-                let quality = shot.quality;
+                let quality = shot.taken.quality;
                 self.outcomes.push((shot.track, Outcome::Shot { quality, said: None }));
             }
+            Happening::LeftOut(face) if self.in_detail => self.unwatched(**face, Outcome::LeftOut),
+            Happening::LeftOut(_) => {}
             Happening::PassedOver(track, why) => self.outcomes.push((track.id, Outcome::PassedOver(*why))),
             Happening::Identified(track, _, said) => {
                 let (frame, now_s) = (self.frame, self.now_s);

@@ -12,7 +12,7 @@ pub use log::{Outcome, Playback, Seen, Spoken, Visit};
 
 use log::Log;
 
-use crate::camera::{self, Address, Picture};
+use crate::camera::{self, Address, Gate, Picture};
 use crate::config::CameraSettings;
 use crate::detect::{Face, FaceBox};
 use crate::frame::{CapturedAt, Frame};
@@ -20,7 +20,7 @@ use crate::identify::Identifier;
 use crate::networks::Networks;
 use crate::photo;
 use crate::stop::Stop;
-use crate::visits::{Happening, VisitRules, Visits, WantedShot};
+use crate::visits::{EmbeddedShot, Happening, VisitRules, Visits, WantedShot};
 
 /// As often as the daemon looks at its tracks when no frame comes.
 const LOOK: Duration = Duration::from_millis(200);
@@ -120,9 +120,10 @@ impl Player<'_> {
         let single_pictures = matches!(reel, Reel::Photos(_));
         let rules = VisitRules {
             single_pictures,
-            ..self.rules
+            ..self.rules.clone()
         };
         let mut run = Run {
+            gate: Gate::new(Arc::clone(&rules.view), self.camera.view.motion && !single_pictures),
             visits: if self.in_detail {
                 Visits::in_detail(rules)
             } else {
@@ -142,11 +143,16 @@ impl Player<'_> {
     fn show(&mut self, run: &mut Run, frame: &Frame, at_s: f64) -> anyhow::Result<()> {
         run.wait_until(frame.captured_at.monotonic);
         run.log.frame(frame, at_s);
+        let live = run.visits.live(frame.captured_at.monotonic);
+        if !run.gate.look(&frame.pixels, frame.captured_at.monotonic, live) {
+            run.log.still();
+            return Ok(());
+        }
         let began = Instant::now();
         let faces = self.networks.detector.detect(&frame.pixels, self.camera.min_face_px)?;
         run.drive(|visits, identifier, tell| visits.saw(frame, &faces, identifier, tell));
         run.log.tracked(run.visits.tracks(), frame.captured_at);
-        self.embed(run)?;
+        self.embed(run, frame.captured_at.monotonic)?;
         run.log.took(began.elapsed());
         if self.in_detail && CLOSE_LOOK_PX < self.camera.min_face_px {
             let closer = self.networks.detector.detect(&frame.pixels, CLOSE_LOOK_PX)?;
@@ -159,7 +165,7 @@ impl Player<'_> {
     }
 
     /// Embeds what is wanted, and hands the answers back.
-    fn embed(&mut self, run: &mut Run) -> anyhow::Result<()> {
+    fn embed(&mut self, run: &mut Run, now: Instant) -> anyhow::Result<()> {
         let wanted = std::mem::take(&mut run.wanted);
         let (shots, crops): (Vec<_>, Vec<_>) = wanted
             .into_iter()
@@ -167,7 +173,12 @@ impl Player<'_> {
             .unzip();
         let embedded = self.networks.embedder.embed_all(&crops)?;
         for ((track, taken), embedded) in shots.into_iter().zip(embedded) {
-            run.drive(|visits, identifier, tell| visits.embedded(track, taken, Some(embedded), identifier, tell));
+            let shot = EmbeddedShot {
+                track,
+                taken,
+                embedded: Some(embedded),
+            };
+            run.drive(|visits, identifier, tell| visits.embedded(shot, now, identifier, tell));
         }
         Ok(())
     }
@@ -179,6 +190,7 @@ fn is_new(face: &FaceBox, found: &[Face]) -> bool {
 
 /// One playing.
 struct Run {
+    gate: Gate,
     visits: Visits,
     log: Log,
     identifier: Arc<dyn Identifier>,
@@ -191,7 +203,8 @@ impl Run {
     fn wait_until(&mut self, next: Instant) {
         let mut now = self.now.unwrap_or(next);
         while now < next {
-            now = next.min(now + LOOK);
+            let due = self.visits.due_in(now).unwrap_or(LOOK);
+            now = next.min(now + LOOK.min(due));
             self.log.time(now);
             self.drive(|visits, identifier, tell| visits.passed(now, identifier, tell));
         }

@@ -35,6 +35,22 @@ pub enum LinkEvent {
 /// When the certificates can't be used.
 pub fn options(settings: &MqttSettings, node: &str, topics: &Topics) -> anyhow::Result<MqttOptions> {
     let id = settings.client_id.clone().unwrap_or_else(|| format!("kith-{node}"));
+    let mut options = listener_options(settings, &id)?;
+    options.set_last_will(LastWill::new(
+        topics.node("status"),
+        "offline",
+        rumqttc::mqttbytes::QoS::AtLeastOnce,
+        true,
+        None,
+    ));
+    Ok(options)
+}
+
+/// The options of a client `id` that leaves no will: of a camera whose pictures come over the broker.
+///
+/// # Errors
+/// When the certificates can't be used.
+pub fn listener_options(settings: &MqttSettings, id: &str) -> anyhow::Result<MqttOptions> {
     let mut options = MqttOptions::new(id, Broker::tcp(settings.host.clone(), settings.port));
     if settings.tls {
         let tls = match &settings.authority_pem {
@@ -59,13 +75,6 @@ pub fn options(settings: &MqttSettings, node: &str, topics: &Topics) -> anyhow::
     options.set_keep_alive(settings.keep_alive_s);
     options.set_connect_timeout(CONNECT_TIMEOUT);
     options.set_clean_start(true);
-    options.set_last_will(LastWill::new(
-        topics.node("status"),
-        "offline",
-        rumqttc::mqttbytes::QoS::AtLeastOnce,
-        true,
-        None,
-    ));
     Ok(options)
 }
 
@@ -152,8 +161,8 @@ pub async fn check_broker(options: MqttOptions) -> Result<(), String> {
     Ok(())
 }
 
-/// What went wrong, for people.
-fn in_words(error: &ConnectionError) -> String {
+/// What went wrong with a connection, for people.
+pub fn in_words(error: &ConnectionError) -> String {
     match error {
         ConnectionError::ConnectionRefused(
             ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,

@@ -19,7 +19,7 @@ mod topics;
 use std::sync::Arc;
 
 pub use desk::{Desk, Farewell};
-pub use link::{LinkEvent, check_broker, link, options};
+pub use link::{LinkEvent, check_broker, in_words, link, listener_options, options};
 pub use outbox::{Depth, FromOutbox, Outbox, OutboxError, ToOutbox};
 pub use states::{Info, ModelInfo, StatsSource};
 pub use topics::Topics;

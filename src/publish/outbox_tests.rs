@@ -29,6 +29,7 @@ fn event() -> (String, Box<Event>) {
             width: 0.1,
             height: 0.1,
         },
+        zones: Vec::new(),
         face_height_px: 50,
         model: Arc::from("m"),
     };

@@ -1,5 +1,6 @@
 //! The shots of a track: which face of which frame is worth embedding, and which embedded shots are kept.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
@@ -8,6 +9,7 @@ use crate::detect::{Face, FaceBox};
 use crate::embed::{Embedded, Embedding};
 use crate::event::BoxFraction;
 use crate::frame::CapturedAt;
+use crate::identify::Identification;
 use crate::quality::Quality;
 use crate::verdict::{Shot, Verdict};
 
@@ -40,22 +42,30 @@ const TRUSTED_SCORE: f32 = 0.25;
 pub struct ShotTaken {
     /// When.
     pub captured_at: CapturedAt,
+    /// Where it was, in pixels of the frame.
+    pub face: Face,
+    /// How good it is, part by part.
+    pub quality: Quality,
     /// How good it is, 0 to 1.
     pub score: f32,
     /// Where it was.
     pub box_frame_fraction: BoxFraction,
     /// Its height in pixels of the frame.
     pub face_height_px: u32,
+    /// The camera's zones that it was in.
+    pub zones: Vec<Arc<str>>,
     /// The face with a margin, if pictures are published.
     pub picture: Option<RgbImage>,
 }
 
 impl ShotTaken {
     /// Describes `face` in a frame of `width` times `height` pixels.
-    pub fn new(face: &Face, score: f32, captured_at: CapturedAt, (width, height): (u32, u32)) -> Self {
+    pub fn new(face: &Face, quality: Quality, captured_at: CapturedAt, (width, height): (u32, u32)) -> Self {
         Self {
             captured_at,
-            score,
+            face: *face,
+            quality,
+            score: quality.score(),
             box_frame_fraction: fraction(&face.box_in_frame, width, height),
             #[expect(
                 clippy::cast_possible_truncation,
@@ -63,6 +73,7 @@ impl ShotTaken {
                 reason = "a face's height in pixels"
             )]
             face_height_px: face.box_in_frame.height().round().max(0.0) as u32,
+            zones: Vec::new(),
             picture: None,
         }
     }
@@ -153,6 +164,7 @@ pub struct Shots {
     kept: Vec<Kept>,
     waited_for: usize,
     last_taken: Option<Instant>,
+    first_kept: Option<Instant>,
     /// Whether there was a preliminary word.
     pub preliminary: bool,
     /// The last vote's verdict.
@@ -253,18 +265,31 @@ impl Shots {
                 self.kept.remove(worst);
             }
         }
+        self.first_kept.get_or_insert(taken.captured_at.monotonic);
         self.kept.push(Kept { taken, embedded });
     }
 
     /// The kept shots, each with its answer by `identify`.
-    pub fn identified(&self, identify: impl Fn(&Embedded) -> crate::identify::Answer) -> Vec<Shot> {
-        self.kept
-            .iter()
-            .map(|kept| Shot {
+    pub fn identified(&self, identify: impl Fn(&Embedded) -> Identification) -> Vec<Shot> {
+        let shot = |kept: &Kept| {
+            let said = identify(&kept.embedded);
+            Shot {
                 quality: kept.taken.score,
-                answer: identify(&kept.embedded),
-            })
-            .collect()
+                answer: said.answer,
+                similarity: said.ranked.first().map_or(0.0, |best| best.similarity),
+            }
+        };
+        self.kept.iter().map(shot).collect()
+    }
+
+    /// When the first shot was captured that could be embedded.
+    pub fn first_kept(&self) -> Option<Instant> {
+        self.first_kept
+    }
+
+    /// The kept shots with their vectors, in the order in which they came.
+    pub fn kept(&self) -> impl Iterator<Item = (&ShotTaken, &Embedding)> {
+        self.kept.iter().map(|kept| (&kept.taken, &kept.embedded.embedding))
     }
 
     /// The shot that came last: its time is the event's, so that an event is as fresh as what led to it.

@@ -4,52 +4,69 @@
 
 mod picture;
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ulid::Ulid;
 
 use crate::align::Alignment;
-use crate::config::{CameraSettings, MIN_SHOTS, Settings};
+use crate::camera::{Live, View};
+use crate::config::{CameraSettings, DECIDE_WITHIN, MIN_SHOTS, Settings};
 use crate::detect::Face;
 use crate::embed::Embedded;
 use crate::event::ulid_text;
 use crate::frame::Frame;
-use crate::identify::{Identification, Identifier};
+use crate::identify::{Identification, Identifier, Strictness};
 use crate::quality::Quality;
 use crate::track::{PassedOver, ShotTaken, Track, Tracker};
-use crate::verdict::{Judgement, Rules, Said, Verdict, judge};
+use crate::verdict::{Judgement, Rules, Said, Time, Verdict, judge};
+
+/// The vote is held so long before its deadline, so that the message is out in time.
+const AHEAD_OF_DEADLINE: Duration = Duration::from_millis(100);
+
+/// A verdict is there within two seconds of a good shot; somebody who has given none for so long won't soon.
+const SOON: Duration = Duration::from_secs(5);
 
 /// How the visits before a camera are watched.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct VisitRules {
     /// Good shots before the vote, 1 or more.
     pub min_shots: usize,
+    /// So long after the first good shot the vote is held with the shots that there are.
+    pub decide_within: Duration,
+    /// From when on a match is a match, where this camera differs.
+    pub strictness: Strictness,
     /// Whether each picture stands alone: no visit lasts from one to the next, and no vote is held on one shot.
     pub single_pictures: bool,
     /// Whether faces are cut out for publishing.
     pub pictures: bool,
     /// How a face is cut out for the embedding network.
     pub alignment: Alignment,
+    /// Where faces count, and the zones that they are in.
+    pub view: Arc<View>,
 }
 
 impl VisitRules {
-    /// What holds for a camera unless the configuration says otherwise.
-    pub fn usual(alignment: Alignment) -> Self {
+    /// What holds for a camera that no configuration names.
+    pub fn usual(camera: &CameraSettings, view: Arc<View>, alignment: Alignment) -> Self {
         Self {
-            min_shots: MIN_SHOTS,
-            single_pictures: false,
+            min_shots: camera.min_shots.unwrap_or(MIN_SHOTS),
+            decide_within: DECIDE_WITHIN,
+            strictness: camera.strictness,
+            single_pictures: camera.address.single_pictures(),
             pictures: false,
             alignment,
+            view,
         }
     }
 
     /// What holds for `camera` by the configuration.
-    pub fn of(settings: &Settings, camera: &CameraSettings, alignment: Alignment) -> Self {
+    pub fn of(settings: &Settings, camera: &CameraSettings, view: Arc<View>, alignment: Alignment) -> Self {
         Self {
-            min_shots: settings.min_shots,
-            single_pictures: camera.address.single_pictures(),
-            pictures: settings.publish_faces,
-            alignment,
+            min_shots: camera.min_shots.unwrap_or(settings.min_shots),
+            decide_within: settings.decide_within,
+            pictures: settings.publish_faces || settings.retention.crops,
+            ..Self::usual(camera, view, alignment)
         }
     }
 }
@@ -61,17 +78,32 @@ pub struct WantedShot {
     pub track: Ulid,
     /// Where and when.
     pub taken: ShotTaken,
-    /// How good it is.
-    pub quality: Quality,
     /// Cut out as the embedding network takes it.
     pub aligned: image::RgbImage,
 }
 
+/// A shot that was wanted, with its embedding; `None` where the network failed.
+#[derive(Debug, Clone)]
+pub struct EmbeddedShot {
+    /// Its track when it was taken.
+    pub track: Ulid,
+    /// Where and when.
+    pub taken: ShotTaken,
+    /// What the network said.
+    pub embedded: Option<Embedded>,
+}
+
 /// What comes out.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "handed over and taken apart at once; none is kept"
+)]
 pub enum Happening<'a> {
     /// A shot is to be embedded; the answer goes to [`Visits::embedded`].
     Wanted(WantedShot),
+    /// A face is in a mask, or outside of the zones where only those count.
+    LeftOut(&'a Face),
     /// A track's face in this frame is not to be embedded.
     PassedOver(&'a Track, PassedOver),
     /// The network answered about a shot of a track, and this is whose face it is by itself. Told by
@@ -128,6 +160,20 @@ impl Visits {
         self.tracker.iter()
     }
 
+    /// What is tracked at `now`. A face that gets no verdict within [`SOON`], such as one on a poster, counts as settled.
+    pub fn live(&self, now: Instant) -> Live {
+        let undecided = |track: &Track| {
+            track.shots.verdict.is_none() && now.saturating_duration_since(track.first.monotonic) < SOON
+        };
+        if self.tracker.iter().next().is_none() {
+            Live::Nobody
+        } else if self.tracker.iter().any(undecided) {
+            Live::Undecided
+        } else {
+            Live::Settled
+        }
+    }
+
     /// How many answers came after their track's end.
     pub fn late(&self) -> u64 {
         self.late
@@ -138,7 +184,14 @@ impl Visits {
         if self.rules.single_pictures {
             self.finish(identifier, tell);
         }
-        self.tracker.see(faces, frame.captured_at);
+        let size = frame.pixels.dimensions();
+        let (admitted, left_out): (Vec<Face>, Vec<Face>) = faces
+            .iter()
+            .partition(|face| self.rules.view.admits(&face.box_in_frame, size));
+        for face in &left_out {
+            tell(Happening::LeftOut(face));
+        }
+        self.tracker.see(&admitted, frame.captured_at);
         for track in self.tracker.iter_mut() {
             if track.last == frame.captured_at {
                 match wanted(track, frame, &self.rules) {
@@ -149,15 +202,13 @@ impl Visits {
         }
     }
 
-    /// A shot that was wanted comes back with its embedding; `None` where the network failed.
-    pub fn embedded(
-        &mut self,
-        id: Ulid,
-        taken: ShotTaken,
-        embedded: Option<Embedded>,
-        identifier: &dyn Identifier,
-        tell: &mut Tell<'_>,
-    ) {
+    /// At `now` a shot that was wanted comes back.
+    pub fn embedded(&mut self, shot: EmbeddedShot, now: Instant, identifier: &dyn Identifier, tell: &mut Tell<'_>) {
+        let EmbeddedShot {
+            track: id,
+            taken,
+            embedded,
+        } = shot;
         let Some(track) = self.tracker.get_mut(id) else {
             self.late += 1;
             return;
@@ -176,13 +227,18 @@ impl Visits {
         }
         let Some(track) = self.tracker.get_mut(of) else { return };
         if self.in_detail {
-            tell(Happening::Identified(track, &taken, &identifier.identify(&embedded)));
+            tell(Happening::Identified(
+                track,
+                &taken,
+                &identifier.identify(&embedded, &self.rules.strictness),
+            ));
         }
         track.shots.keep(taken, embedded);
-        judge_track(track, &self.rules, false, identifier, tell);
+        let time = self.rules.time_of(track, now);
+        judge_track(track, &self.rules, time, identifier, tell);
     }
 
-    /// It is `now`: ends the tracks that have not been seen for a while.
+    /// It is `now`: ends the tracks that have not been seen for a while, and holds the votes that are due.
     pub fn passed(&mut self, now: Instant, identifier: &dyn Identifier, tell: &mut Tell<'_>) {
         // A picture that stands alone stays until the next one comes.
         if self.rules.single_pictures {
@@ -191,6 +247,23 @@ impl Visits {
         for track in self.tracker.take_lost(now) {
             self.end(track, identifier, tell);
         }
+        for track in self.tracker.iter_mut().filter(|track| track.shots.verdict.is_none()) {
+            if self.rules.time_of(track, now) == Time::Due {
+                judge_track(track, &self.rules, Time::Due, identifier, tell);
+            }
+        }
+    }
+
+    /// How long from `now` until a vote is due; `None` when none is waited for.
+    pub fn due_in(&self, now: Instant) -> Option<Duration> {
+        self.tracker
+            .iter()
+            .filter(|track| track.shots.verdict.is_none())
+            .filter_map(|track| self.rules.deadline_of(track))
+            .map(|deadline| deadline.saturating_duration_since(now))
+            // What is overdue waits for a shot, not for the time.
+            .filter(|left| !left.is_zero())
+            .min()
     }
 
     /// The camera is over: ends all tracks.
@@ -202,8 +275,24 @@ impl Visits {
 
     /// Ends a track: a visit shorter than the vote gets its answer from what there is.
     fn end(&self, mut track: Track, identifier: &dyn Identifier, tell: &mut Tell<'_>) {
-        judge_track(&mut track, &self.rules, true, identifier, tell);
+        judge_track(&mut track, &self.rules, Time::Ended, identifier, tell);
         tell(Happening::Ended(&track));
+    }
+}
+
+impl VisitRules {
+    /// When the vote on `track` is due at the latest.
+    fn deadline_of(&self, track: &Track) -> Option<Instant> {
+        let first = track.shots.first_kept().filter(|_| !self.single_pictures)?;
+        Some(first + self.decide_within.saturating_sub(AHEAD_OF_DEADLINE))
+    }
+
+    fn time_of(&self, track: &Track, now: Instant) -> Time {
+        if self.deadline_of(track).is_some_and(|deadline| deadline <= now) {
+            Time::Due
+        } else {
+            Time::Early
+        }
     }
 }
 
@@ -214,28 +303,30 @@ fn wanted(track: &mut Track, frame: &Frame, rules: &VisitRules) -> Result<Wanted
     let (quality, aligned) =
         Quality::with_aligned(&frame.pixels, &track.face, rules.alignment).ok_or(PassedOver::NotAligned)?;
     track.shots.take(&quality, rules.min_shots, now)?;
-    let mut taken = ShotTaken::new(&track.face, quality.score(), frame.captured_at, frame_size);
+    let mut taken = ShotTaken::new(&track.face, quality, frame.captured_at, frame_size);
+    taken.zones = rules.view.zones(&track.face.box_in_frame, frame_size);
     if rules.pictures {
         taken.picture = Some(picture::with_margin(&frame.pixels, &track.face.box_in_frame));
     }
     Ok(WantedShot {
         track: track.id,
         taken,
-        quality,
         aligned,
     })
 }
 
 /// Says what there is to say about a track.
-fn judge_track(track: &mut Track, rules: &VisitRules, ended: bool, identifier: &dyn Identifier, tell: &mut Tell<'_>) {
-    let shots = track.shots.identified(|embedded| identifier.identify(embedded).answer);
+fn judge_track(track: &mut Track, rules: &VisitRules, time: Time, identifier: &dyn Identifier, tell: &mut Tell<'_>) {
+    let shots = track
+        .shots
+        .identified(|embedded| identifier.identify(embedded, &rules.strictness));
     let said = Said {
         preliminary: track.shots.preliminary,
         verdict: track.shots.verdict.as_ref(),
     };
     let rules = Rules {
         min_shots: rules.min_shots,
-        ended: ended && !rules.single_pictures,
+        time: if rules.single_pictures { Time::Early } else { time },
     };
     let Some(judgement) = judge(&shots, said, rules) else {
         return;

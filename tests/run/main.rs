@@ -19,6 +19,7 @@ mod outbox;
 mod recognition;
 mod rtsp;
 mod stopping;
+mod visitors;
 
 use std::time::Duration;
 

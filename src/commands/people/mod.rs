@@ -20,6 +20,7 @@ use super::terminal::{complain, say};
 use crate::event::ulid_text;
 use crate::gallery::{FaceRecord, Gallery, Name, Person, PersonSummary, Source};
 use crate::paths;
+use crate::sightings::Sightings;
 
 /// The arguments of `kith people`.
 #[derive(Debug, clap::Args)]
@@ -58,7 +59,7 @@ pub enum Action {
         /// The new name
         name: Name,
     },
-    /// Remove people with everything that is kept of their faces
+    /// Remove people with everything that is kept of their faces and visits
     Remove {
         /// Ids or names
         #[arg(required = true, value_name = "PERSON")]
@@ -143,7 +144,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
                 format!("{} is now called {}", person.id, person.name)
             })?;
         }
-        Action::Remove { people, yes } => return remove(&mut Gallery::open(&state_dir)?, people, *yes, args.json),
+        Action::Remove { people, yes } => return remove(&state_dir, people, *yes, args.json),
         Action::Ignore { person, off } => marks::ignore(&mut Gallery::open(&state_dir)?, person, !off, args.json)?,
         Action::Threshold { person, value, head } => {
             marks::threshold(&mut Gallery::open(&state_dir)?, person, *value, *head, args.json)?;
@@ -306,7 +307,8 @@ fn face_line(face: &FaceRecord) -> String {
     )
 }
 
-fn remove(gallery: &mut Gallery, wanted: &[String], yes: bool, is_json: bool) -> anyhow::Result<ExitCode> {
+fn remove(state_dir: &Path, wanted: &[String], yes: bool, is_json: bool) -> anyhow::Result<ExitCode> {
+    let mut gallery = Gallery::open(state_dir)?;
     let people = wanted
         .iter()
         .map(|wanted| gallery.find(wanted))
@@ -336,6 +338,11 @@ fn remove(gallery: &mut Gallery, wanted: &[String], yes: bool, is_json: bool) ->
         }
     }
     let removed = gallery.remove(&ids)?;
+    // A running daemon does this, too, when it hears of the change.
+    if Sightings::exists(state_dir) {
+        let left: Vec<_> = gallery.people()?.iter().map(|one| one.person.uid).collect();
+        Sightings::open(state_dir)?.keep_people(&left)?;
+    }
     for (id, head) in of_heads {
         complain(format_args!(
             "kith: the head {head} was trained on the face of {id} and answers \"unknown\" for it from now on; \

@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, Transaction};
 
 use super::lines::FaceEntry;
 use crate::detect::FaceBox;
+use crate::gallery::bytes;
 use crate::gallery::enrol::{Added, FaceRow, add_face, add_vector};
 use crate::gallery::error::GalleryError;
 use crate::gallery::record::{self, Source};
@@ -23,8 +24,8 @@ pub(super) fn face_entries(
     let mut rows = statement.query((person, is_negative))?;
     let mut faces = Vec::new();
     while let Some(row) = rows.next()? {
-        let face = record::face_of(row)?;
-        let quality = record::quality_of(row)?;
+        let face = bytes::face_of(row)?;
+        let quality = bytes::quality_of(row)?;
         let FaceBox {
             left,
             top,
@@ -33,7 +34,7 @@ pub(super) fn face_entries(
         } = face.box_in_frame;
         let mut statement = transaction.prepare_cached("SELECT space, vector FROM embedding WHERE face = ?")?;
         let vectors = statement.query_map([row.get::<_, i64>("face")?], |row| {
-            Ok((row.get(0)?, record::from_bytes(row.get_ref(1)?.as_blob()?)))
+            Ok((row.get(0)?, bytes::from_bytes(row.get_ref(1)?.as_blob()?)))
         })?;
         let (source_sha256, visit) = match record::source_of(row)? {
             Source::Photo(sha256) => (Some(HEXLOWER_PERMISSIVE.encode(&sha256)), None),
