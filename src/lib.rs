@@ -20,6 +20,7 @@ pub mod engine;
 pub mod enrolment;
 pub mod evaluation;
 pub mod event;
+pub mod explanation;
 pub mod frame;
 pub mod gallery;
 pub mod heads;

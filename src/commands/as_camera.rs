@@ -51,7 +51,6 @@ pub(super) struct Seat {
     /// What names faces.
     pub(super) identify_by: IdentifyBy,
     /// The folder of the gallery.
-    #[expect(dead_code, reason = "kith explain reads it")]
     pub(super) state: PathBuf,
     settings: Option<Settings>,
 }

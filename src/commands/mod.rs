@@ -9,6 +9,7 @@ pub mod detect;
 pub mod embed;
 pub mod enroll;
 pub mod evaluate;
+pub mod explain;
 pub mod heads;
 pub mod identify;
 pub mod man;
@@ -137,6 +138,8 @@ pub enum Command {
     Identify(identify::Args),
     /// Measure how right it is about clips whose visitors are known
     Evaluate(evaluate::Args),
+    /// Say step by step why faces in a clip or photo came out as they did
+    Explain(explain::Args),
     /// Find faces in photos
     Detect(detect::Args),
     /// Find faces in photos and embed them
@@ -168,6 +171,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Heads(args) => heads::run(args, common),
         Command::Identify(args) => identify::run(args, common),
         Command::Evaluate(args) => evaluate::run(args, common),
+        Command::Explain(args) => explain::run(args, common),
         Command::Detect(args) => detect::run(args, common),
         Command::Embed(args) => embed::run(args, common),
         Command::Bench(args) => bench::run(args, common),

@@ -12,6 +12,7 @@ mod broker;
 mod cameras;
 mod clip;
 mod daemon;
+mod evaluation;
 #[path = "../given/mod.rs"]
 mod given;
 mod heads;
