@@ -5,10 +5,10 @@
 //! Requests come over a bounded channel, and a worker that finds it full waits: it has no frame to lose by that, since
 //! its slot keeps the latest one. Answers go to the worker's own inbox.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,14 +18,17 @@ use crate::align::Alignment;
 use crate::detect::Face;
 use crate::embed::Embedded;
 use crate::frame::Frame;
+use crate::heartbeat::{BEAT, Heartbeats, Pulse};
 use crate::model::EmbedderModel;
 use crate::networks::Networks;
-use crate::runtime::RuntimeSettings;
+use crate::runtime::{Provider, RuntimeSettings};
 
 /// Requests that may wait; more than the workers' frames and shots together in any sane house.
 const ROOM: usize = 64;
 /// After so many failures in a row the card or the library is gone, not one picture bad.
 const FAILURES_UNTIL_DEAD: u32 = 10;
+/// A graphics card may build what it runs for minutes at the first picture of a size (TensorRT does), which is no hang.
+const BUILD: Duration = Duration::from_secs(15 * 60);
 
 /// What a worker asks for.
 pub enum Request {
@@ -110,6 +113,7 @@ impl Stage {
 pub fn start(
     settings: RuntimeSettings,
     meter: Arc<Meter>,
+    heartbeats: Heartbeats,
     opened: impl FnOnce(anyhow::Result<EngineFacts>) + Send + 'static,
     died: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<(SyncSender<Request>, thread::JoinHandle<()>)> {
@@ -129,8 +133,16 @@ pub fn start(
                     took_ms = began.elapsed().as_millis(),
                     "the networks are open"
                 );
+                // From now on; opening may take as long as it does.
+                let engine = Engine {
+                    builds: networks.provider.provider != Provider::Cpu,
+                    networks,
+                    meter,
+                    pulse: heartbeats.pulse("engine"),
+                    built: HashSet::new(),
+                };
                 opened(Ok(facts));
-                if !(Engine { networks, meter }).run(&requests) {
+                if !engine.run(&requests) {
                     died();
                 }
             }
@@ -143,6 +155,21 @@ pub fn start(
 struct Engine {
     networks: Networks,
     meter: Arc<Meter>,
+    pulse: Pulse,
+    /// Whether the first run of a shape may take minutes.
+    builds: bool,
+    built: HashSet<Shape>,
+}
+
+/// What a run's tensors hang on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Shape {
+    Frame {
+        width_px: u32,
+        height_px: u32,
+        min_face_px: u32,
+    },
+    Crops(usize),
 }
 
 impl Engine {
@@ -152,10 +179,12 @@ impl Engine {
         let mut embed = Vec::new();
         let mut failed_in_a_row = 0;
         loop {
+            self.pulse.beat();
             let next = if detect.is_empty() && embed.is_empty() {
-                match requests.recv() {
+                match requests.recv_timeout(BEAT) {
                     Ok(request) => Some(request),
-                    Err(_) => return true,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return true,
                 }
             } else {
                 requests.try_recv().ok()
@@ -190,7 +219,22 @@ impl Engine {
         }
     }
 
+    /// Before each run: says how long it may take.
+    fn begins(&mut self, shape: Shape) {
+        if self.builds && self.built.insert(shape) {
+            self.pulse.patience(BUILD);
+        } else {
+            self.pulse.hurry();
+        }
+    }
+
     fn detect(&mut self, frame: Frame, min_face_px: u32, answer: DetectAnswer) -> bool {
+        let (width_px, height_px) = frame.pixels.dimensions();
+        self.begins(Shape::Frame {
+            width_px,
+            height_px,
+            min_face_px,
+        });
         let began = Instant::now();
         let faces = self.networks.detector.detect(&frame.pixels, min_face_px);
         self.meter.detections.add(1, began.elapsed());
@@ -202,6 +246,7 @@ impl Engine {
 
     fn embed(&mut self, asked: Vec<(RgbImage, EmbedAnswer)>) -> bool {
         let (crops, answers): (Vec<RgbImage>, Vec<EmbedAnswer>) = asked.into_iter().unzip();
+        self.begins(Shape::Crops(crops.len()));
         let began = Instant::now();
         let embeddings = self.networks.embedder.embed_all(&crops);
         self.meter.embeddings.add(crops.len(), began.elapsed());
@@ -215,6 +260,13 @@ impl Engine {
     }
 
     fn unless_failed<T, E: std::fmt::Display>(&self, outcome: Result<T, E>, stage: &str) -> Option<T> {
+        let outcome = outcome.map_err(|error| error.to_string());
+        #[cfg(feature = "fault")]
+        let outcome = if crate::fault::run_fails() {
+            Err("failed on demand".to_owned())
+        } else {
+            outcome
+        };
         outcome
             .inspect_err(|error| {
                 self.meter.failures.fetch_add(1, Ordering::Relaxed);

@@ -21,9 +21,12 @@ pub mod enrolment;
 pub mod evaluation;
 pub mod event;
 pub mod explanation;
+#[cfg(feature = "fault")]
+pub mod fault;
 pub mod frame;
 pub mod gallery;
 pub mod heads;
+pub mod heartbeat;
 pub mod identify;
 pub mod model;
 pub mod networks;

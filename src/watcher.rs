@@ -12,6 +12,7 @@ use crate::camera::{CameraState, Gate, Slot};
 use crate::detect::Face;
 use crate::engine::Request;
 use crate::frame::{CameraId, Frame};
+use crate::heartbeat::Pulse;
 use crate::identify::Identifier;
 use crate::publish::Saying;
 use crate::visits::{EmbeddedShot, Happening, Tell, VisitRules, Visits, WantedShot};
@@ -59,6 +60,8 @@ pub struct Watcher {
     pub engine: SyncSender<Request>,
     /// Makes events of verdicts.
     pub announcer: Announcer,
+    /// The worker's sign of life.
+    pub pulse: Pulse,
 }
 
 /// The inbox of a worker that is to be started.
@@ -108,6 +111,7 @@ impl Watcher {
                     identifier: self.identifier,
                     engine: self.engine,
                     announcer: self.announcer,
+                    pulse: self.pulse,
                     inbox: inbox.sender,
                     searching: false,
                     waited_for: 0,
@@ -130,6 +134,7 @@ struct Watch {
     identifier: SharedIdentifier,
     engine: SyncSender<Request>,
     announcer: Announcer,
+    pulse: Pulse,
     inbox: SyncSender<Heard>,
     visits: Visits,
     /// Whether a frame of ours is at the engine.
@@ -144,6 +149,7 @@ impl Watch {
     fn run(&mut self, inbox: &Receiver<Heard>) {
         self.announcer.in_view(self.visits.tracks());
         loop {
+            self.pulse.beat();
             let wait = self.visits.due_in(Instant::now()).map_or(LOOK, |due| due.min(LOOK));
             match inbox.recv_timeout(wait) {
                 Ok(Heard::FrameReady) | Err(RecvTimeoutError::Timeout) => {}

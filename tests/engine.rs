@@ -15,6 +15,7 @@ use image::RgbImage;
 use jiff::Timestamp;
 use kith::engine::{self, EngineFacts, Meter, Request};
 use kith::frame::{CapturedAt, Frame};
+use kith::heartbeat::Heartbeats;
 use kith::runtime::RuntimeSettings;
 
 /// More than a busy machine needs.
@@ -32,6 +33,7 @@ impl Engine {
         let (requests, _thread) = engine::start(
             RuntimeSettings::default(),
             Arc::clone(&meter),
+            Heartbeats::default(),
             move |facts| opened.send(facts).unwrap(),
             || panic!("the networks failed"),
         )

@@ -106,6 +106,12 @@ pub(super) const TOP: &[Key] = &[
         "",
         "The `ON` and `OFF` of each person.",
     ),
+    key(
+        "watchdog",
+        Kind::Table(WATCHDOG),
+        "",
+        "When the daemon gives itself up.",
+    ),
     key("publish", Kind::Table(PUBLISH), "", "What leaves the box."),
     key(
         "retain",
@@ -215,6 +221,14 @@ const PRESENCE: &[Key] = &[key(
     Kind::Whole(1, 86_400),
     "`60`",
     "A person stays `ON` for so long after being seen last.",
+)];
+
+const WATCHDOG: &[Key] = &[key(
+    "silent_s",
+    Kind::Whole(5, 3_600),
+    "`60`",
+    "A part of the daemon that gives no sign of life for so long hangs: the daemon ends with exit code 70, so that its \
+     supervisor starts it again.",
 )];
 
 const PUBLISH: &[Key] = &[key(

@@ -18,6 +18,7 @@ pub(super) struct Raw {
     pub(super) identify: Identify,
     pub(super) verdict: Verdict,
     pub(super) presence: Presence,
+    pub(super) watchdog: Watchdog,
     pub(super) publish: Publish,
     pub(super) retain: Retain,
     pub(super) camera: Vec<Camera>,
@@ -63,6 +64,12 @@ pub(super) struct Verdict {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Presence {
     pub(super) hold_s: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Watchdog {
+    pub(super) silent_s: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

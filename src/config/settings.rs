@@ -48,6 +48,8 @@ pub struct Settings {
     pub presence_hold: Duration,
     /// The least time between two announcements of a person on a camera.
     pub announce_again: Duration,
+    /// A worker that gives no sign of life for so long hangs.
+    pub watchdog_silence: Duration,
     /// Whether pictures of faces are published.
     pub publish_faces: bool,
     /// What is remembered of visits.
@@ -156,6 +158,7 @@ pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Opt
             .map_or(DECIDE_WITHIN, Duration::from_millis),
         presence_hold: Duration::from_secs(raw.presence.hold_s.unwrap_or(60)),
         announce_again: Duration::from_secs(raw.announce_again_s.unwrap_or(30)),
+        watchdog_silence: Duration::from_secs(raw.watchdog.silent_s.unwrap_or(60)),
         publish_faces: raw.publish.faces.unwrap_or(false),
         retention: retention(&raw.retain),
         cameras,

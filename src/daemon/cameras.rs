@@ -11,6 +11,7 @@ use crate::camera::{self, CameraError, CameraSource, Gate, Opener, Opening, Read
 use crate::config::{CameraSettings, Settings};
 use crate::engine::{EngineFacts, Request};
 use crate::frame::CameraId;
+use crate::heartbeat::Heartbeats;
 use crate::publish::{Saying, ToOutbox};
 use crate::sightings::{Memory, Recorder};
 use crate::stop::Stop;
@@ -47,11 +48,12 @@ struct Camera {
 pub(super) struct Cameras {
     cameras: Vec<Camera>,
     stop: Stop,
+    heartbeats: Heartbeats,
 }
 
 impl Cameras {
     /// Starts to read those that are live; what they deliver before there is a worker is dropped but for the latest.
-    pub(super) fn open(all: &[CameraSettings], stop: &Stop) -> std::io::Result<Self> {
+    pub(super) fn open(all: &[CameraSettings], stop: &Stop, heartbeats: &Heartbeats) -> std::io::Result<Self> {
         let mut cameras = Vec::new();
         for settings in all {
             let inbox = Inbox::default();
@@ -63,13 +65,14 @@ impl Cameras {
                 threads: Vec::new(),
             };
             if !settings.address.ends() {
-                camera.read(stop)?;
+                camera.read(stop, heartbeats)?;
             }
             cameras.push(camera);
         }
         Ok(Self {
             cameras,
             stop: stop.clone(),
+            heartbeats: heartbeats.clone(),
         })
     }
 
@@ -77,7 +80,7 @@ impl Cameras {
     pub(super) fn watch(&mut self, wiring: &Wiring<'_>) -> std::io::Result<()> {
         for camera in &mut self.cameras {
             if camera.settings.address.ends() {
-                camera.read(&self.stop)?;
+                camera.read(&self.stop, &self.heartbeats)?;
             }
             let Some(inbox) = camera.inbox.take() else { continue };
             let id = &camera.settings.id;
@@ -90,6 +93,7 @@ impl Cameras {
                 rules: VisitRules::of(wiring.settings, &camera.settings, view, wiring.facts.alignment),
                 identifier: Arc::clone(wiring.identifier),
                 engine: wiring.engine.clone(),
+                pulse: self.heartbeats.pulse(format!("watch-{id}")),
                 announcer: Announcer::new(
                     Arc::clone(wiring.node),
                     id.clone(),
@@ -135,15 +139,17 @@ impl Cameras {
 }
 
 impl Camera {
-    fn read(&mut self, stop: &Stop) -> std::io::Result<()> {
-        let mut opening = Opening::new(&self.settings, Arc::clone(self.slot.meter()), stop);
+    fn read(&mut self, stop: &Stop, heartbeats: &Heartbeats) -> std::io::Result<()> {
+        // Whatever the source waits for, it looks whether it shall stop, and that is its sign of life.
+        let stop = stop.beating(heartbeats.pulse(format!("read-{}", self.settings.id)));
+        let mut opening = Opening::new(&self.settings, Arc::clone(self.slot.meter()), &stop);
         let opener: Opener = Box::new(move || opening.open());
         let reader = Reader {
             camera: self.settings.id.clone(),
             opener,
             slot: Arc::clone(&self.slot),
             every_picture: self.settings.address.single_pictures(),
-            stop: stop.clone(),
+            stop,
         };
         let (frame_ready, changed) = (self.worker.clone(), self.worker.clone());
         let thread = reader.start(

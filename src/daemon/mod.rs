@@ -1,12 +1,14 @@
 //! Wires the parts together, waits, and stops them in order.
 //!
 //! Threads: one reader and one worker for each camera, one engine, one outbox, one that watches the gallery, one that
-//! remembers visits; tokio has one thread for MQTT and signals. Networks, broker and live cameras are opened at the same
-//! time; a file waits for the networks, so that nothing of it passes unseen.
+//! remembers visits, one that watches over all of them; tokio has one thread for MQTT and signals. Networks, broker and
+//! live cameras are opened at the same time; a file waits for the networks, so that nothing of it passes unseen.
 
 mod cameras;
 mod gallery_watch;
 mod node;
+mod supervisor;
+mod watchdog;
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -21,10 +23,12 @@ use tokio::sync::{mpsc as tokio_mpsc, watch};
 
 use cameras::Cameras;
 pub use cameras::check_camera;
+use watchdog::{Watch, Watchdog};
 
 use crate::config::Settings;
 use crate::engine::{self, EngineFacts, Meter};
 use crate::gallery::Gallery;
+use crate::heartbeat::Heartbeats;
 use crate::identify::IdentifierSource;
 use crate::model::{EmbedderModel, Kind, ModelFile};
 use crate::networks::{self, DETECTOR};
@@ -68,10 +72,13 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     let started = Timestamp::now();
     leave_when_a_thread_panics();
     state_dir::prepare(state)?;
+    #[cfg(feature = "fault")]
+    crate::fault::listen(state);
     let _alone = node::lock(state)?;
     let node: Arc<str> = node::id(settings.node.as_deref(), state)?.into();
     let (news_sender, news) = sync_channel(64);
     let meter = Arc::new(Meter::default());
+    let heartbeats = Heartbeats::default();
 
     // The slowest first.
     let mut runtime_settings = settings.runtime.clone();
@@ -80,6 +87,7 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     let (engine, engine_thread) = engine::start(
         runtime_settings,
         Arc::clone(&meter),
+        heartbeats.clone(),
         move |facts| tell(&opened, News::Opened(Box::new(facts))),
         move || tell(&died, News::EngineDied),
     )?;
@@ -91,20 +99,29 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         .context("can't start the I/O thread")?;
     runtime.spawn(signals(news_sender.clone()));
     let stop = Stop::default();
-    let mut cameras = Cameras::open(&settings.cameras, &stop)?;
+    let mut cameras = Cameras::open(&settings.cameras, &stop, &heartbeats)?;
     let topics = Topics::new(&settings.mqtt.base_topic, &node);
     let options = publish::options(&settings.mqtt, &node, &topics)?;
     let outbox = Outbox::open(state)?;
-    let (memory, memory_thread) = remember(state, settings.retention);
-    let publishing = Publishing::start(&runtime, outbox, options, topics, settings, &cameras, &meter)?;
+    let (memory, memory_thread) = remember(state, settings.retention, &heartbeats);
+    let stats = StatsSource::new(cameras.slots(), Arc::clone(&meter), outbox.depth());
+    let publishing = Publishing::start(&runtime, outbox, options, topics, settings, stats, &heartbeats)?;
+    let watchdog = Watchdog::start(Watch {
+        heartbeats: heartbeats.clone(),
+        silence: settings.watchdog_silence,
+        farewell: publishing.farewell.clone(),
+        status: Box::new(|| "running".to_owned()),
+    })?;
     tracing::info!(%node, broker = %format!("{}:{}", settings.mqtt.host, settings.mqtt.port), "started");
 
     let facts = match wait_for_networks(&news) {
         Ok(Some(facts)) => facts,
         other => {
+            supervisor::stopping("stopping");
             stop.set();
             cameras.join();
             publishing.end(&runtime, Instant::now());
+            watchdog.end();
             return other.map(|_| Ended::ByWish);
         }
     };
@@ -137,7 +154,7 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         Arc::clone(&identifier),
         publishing.sayings.clone(),
         memory.clone(),
-        stop.clone(),
+        stop.beating(heartbeats.pulse("gallery")),
     )?;
     cameras.watch(&cameras::Wiring {
         settings,
@@ -155,6 +172,9 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         },
     })?;
     drop(engine);
+    // Not only once the broker is there: until then events wait in the outbox, and a broker that is away must not make
+    // the supervisor give up on us.
+    watchdog.ready();
 
     let ended = wait(&news, settings.cameras.len());
     match ended {
@@ -162,6 +182,7 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         Ended::AllSeen => tracing::info!("every camera came to its end"),
         Ended::NetworksFailed => tracing::error!("stopping, since nothing can be recognised any more"),
     }
+    supervisor::stopping("stopping");
     stop.set();
     cameras.stop();
     let _ = gallery_thread.join();
@@ -176,13 +197,18 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     };
     publishing.end(&runtime, Instant::now() + last_words);
     let _ = engine_thread.join();
+    watchdog.end();
     runtime.shutdown_background();
     Ok(ended)
 }
 
 /// Starts to remember visits. Without them the daemon still recognises people, so what is wrong is told, and that is all.
-fn remember(state: &Path, retention: Retention) -> (Option<Memory>, Option<thread::JoinHandle<()>>) {
-    match Sightings::start(state, retention) {
+fn remember(
+    state: &Path,
+    retention: Retention,
+    heartbeats: &Heartbeats,
+) -> (Option<Memory>, Option<thread::JoinHandle<()>>) {
+    match Sightings::start(state, retention, heartbeats.pulse("sightings")) {
         Ok((memory, thread)) => (Some(memory), Some(thread)),
         Err(error) => {
             tracing::error!(%error, "visits are not remembered");
@@ -273,15 +299,15 @@ impl Publishing {
         options: rumqttc::MqttOptions,
         topics: Topics,
         settings: &Settings,
-        cameras: &Cameras,
-        meter: &Arc<Meter>,
+        stats: StatsSource,
+        heartbeats: &Heartbeats,
     ) -> anyhow::Result<Self> {
         let (sayings, to_desk) = tokio_mpsc::channel(ROOM);
         let (answers, from_outbox) = tokio_mpsc::channel(ROOM);
         let (link_events, link) = tokio_mpsc::channel(4);
         let (farewell, until) = watch::channel(Farewell::Stay);
         let depth = outbox.depth();
-        let (outbox, outbox_thread) = outbox.start(answers)?;
+        let (outbox, outbox_thread) = outbox.beating(heartbeats.pulse("outbox")).start(answers)?;
         runtime.spawn(publish::link(options, link_events));
         let desk = Desk {
             topics,
@@ -292,7 +318,8 @@ impl Publishing {
             farewell: until,
             presence_hold: settings.presence_hold,
             cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
-            stats: StatsSource::new(cameras.slots(), Arc::clone(meter), depth.clone()),
+            stats,
+            pulse: heartbeats.pulse("desk"),
         };
         Ok(Self {
             sayings,

@@ -24,6 +24,7 @@ use super::topics::Topics;
 use crate::event::{Event, ulid_text};
 use crate::frame::CameraId;
 use crate::gallery::Person;
+use crate::heartbeat::Pulse;
 
 /// Messages on their way at a time. More would queue in the client, where an event could grow old.
 const WINDOW: usize = 16;
@@ -70,6 +71,8 @@ pub struct Desk {
     pub cameras: Vec<CameraId>,
     /// Where the numbers come from.
     pub stats: StatsSource,
+    /// The desk's sign of life, and with it that of all that shares its thread.
+    pub pulse: Pulse,
 }
 
 /// A message that was sent and is not acknowledged.
@@ -159,6 +162,7 @@ impl Work {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.desk.pulse.beat();
             self.send_what_waits();
             let farewell = *self.desk.farewell.borrow();
             if let Farewell::Until(deadline) = farewell {

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio::sync::mpsc as tokio_mpsc;
 use ulid::Ulid;
 
 use crate::event::{Event, time_text, ulid_text};
+use crate::heartbeat::{BEAT, Pulse};
 use crate::state_dir;
 
 /// The database's name in the state folder.
@@ -121,6 +122,7 @@ pub struct Outbox {
     /// What could not be written, to be named as soon as something can.
     lost: Vec<String>,
     max_rows: u64,
+    pulse: Pulse,
 }
 
 impl Outbox {
@@ -155,6 +157,7 @@ impl Outbox {
             depth: Depth::default(),
             lost: Vec::new(),
             max_rows: MAX_ROWS,
+            pulse: Pulse::default(),
         };
         outbox.count().map_err(failed)?;
         Ok(outbox)
@@ -163,6 +166,12 @@ impl Outbox {
     /// How much is in it, from now on.
     pub fn depth(&self) -> Depth {
         self.depth.clone()
+    }
+
+    /// The thread's sign of life.
+    #[must_use]
+    pub fn beating(self, pulse: Pulse) -> Self {
+        Self { pulse, ..self }
     }
 
     /// Starts the thread; answers go to `answers`.
@@ -181,7 +190,13 @@ impl Outbox {
     }
 
     fn run(mut self, messages: &Receiver<ToOutbox>, answers: &tokio_mpsc::Sender<FromOutbox>) {
-        while let Ok(first) = messages.recv() {
+        loop {
+            self.pulse.beat();
+            let first = match messages.recv_timeout(BEAT) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             let mut events = Vec::new();
             let mut acknowledged = Vec::new();
             let mut read = None;

@@ -12,6 +12,7 @@ use ulid::Ulid;
 
 use super::{Retention, Sightings, SightingsError, VisitNow};
 use crate::event::ulid_text;
+use crate::heartbeat::{BEAT, Pulse};
 
 /// Words that may wait for the thread. A camera's worker never waits for the disk: what finds no room is dropped and
 /// counted. A visit is told about three times, so that a dropped word usually costs only detail.
@@ -115,7 +116,11 @@ impl Sightings {
     ///
     /// # Errors
     /// When the database can't be used, or the system can't start a thread.
-    pub fn start(state_dir: &Path, retention: Retention) -> Result<(Memory, thread::JoinHandle<()>), SightingsError> {
+    pub fn start(
+        state_dir: &Path,
+        retention: Retention,
+        pulse: Pulse,
+    ) -> Result<(Memory, thread::JoinHandle<()>), SightingsError> {
         let mut sightings = Self::open(state_dir)?;
         let left_open = sightings.close_open()?;
         if left_open > 0 {
@@ -140,6 +145,7 @@ impl Sightings {
                     kept,
                     people: None,
                     prune_at: Instant::now(),
+                    pulse,
                 };
                 keeper.run(&words);
             })
@@ -155,13 +161,16 @@ struct Keeper {
     /// Who is in the gallery, as far as was told: a word about somebody else came too late.
     people: Option<Vec<Ulid>>,
     prune_at: Instant,
+    pulse: Pulse,
 }
 
 impl Keeper {
     fn run(&mut self, words: &Receiver<ToSightings>) {
         loop {
+            self.pulse.beat();
             self.prune();
-            let first = match words.recv_timeout(self.prune_at.saturating_duration_since(Instant::now())) {
+            let until_prune = self.prune_at.saturating_duration_since(Instant::now());
+            let first = match words.recv_timeout(until_prune.min(BEAT)) {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => break,

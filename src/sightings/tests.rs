@@ -10,6 +10,7 @@ use ulid::Ulid;
 
 use super::*;
 use crate::gallery::{Gallery, Name, Source, Who, tests as gallery_tests};
+use crate::heartbeat::Pulse;
 
 const HOUR_MS: i64 = 3_600_000;
 /// A day in 2026.
@@ -452,7 +453,7 @@ fn the_thread_remembers_closes_and_forgets() {
         sightings: Duration::from_secs(3600),
         ..Retention::default()
     };
-    let (memory, thread) = Sightings::start(folder.path(), retention).unwrap();
+    let (memory, thread) = Sightings::start(folder.path(), retention, Pulse::default()).unwrap();
     memory.people(vec![uid(1), uid(2)]);
     memory.visit(recent(3, Some(uid(1))));
     memory.visit(recent(4, Some(uid(2))));

@@ -19,9 +19,14 @@ mod clip;
 mod daemon;
 #[path = "../given/mod.rs"]
 mod given;
+mod gpu;
+mod hang;
 #[allow(dead_code, reason = "as above")]
 #[path = "../run/rtsp.rs"]
 mod rtsp;
+#[allow(dead_code, reason = "as above")]
+#[path = "../run/supervisor.rs"]
+mod supervisor;
 #[allow(dead_code, reason = "promises differ in how they count")]
 mod trials;
 

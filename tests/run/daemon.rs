@@ -64,7 +64,12 @@ impl Home {
 
     /// Starts `kith run`.
     pub(crate) fn run(&self) -> Daemon {
-        Daemon::start(self)
+        Daemon::start(self, &[])
+    }
+
+    /// Starts `kith run` with more in its environment.
+    pub(crate) fn run_with(&self, environment: &[(&str, String)]) -> Daemon {
+        Daemon::start(self, environment)
     }
 }
 
@@ -100,12 +105,13 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    fn start(home: &Home) -> Self {
+    fn start(home: &Home, environment: &[(&str, String)]) -> Self {
         let mut child = home
             .kith()
             .args(["run", "--config"])
             .arg(home.path().join("kith.toml"))
             .env("RUST_LOG", "kith=debug")
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -20,6 +20,8 @@ mod outbox;
 mod recognition;
 mod rtsp;
 mod stopping;
+mod supervisor;
+mod systemd;
 mod visitors;
 
 use std::time::Duration;

@@ -67,7 +67,21 @@ const PROMISES: &[Promise] = &[
         name: "hang",
         says: "A hang is noticed: a worker that is silent too long ends the process, which says which one it was, and \
                the supervisor starts it again.",
-        counts: &[],
+        counts: &[
+            ("read-door", 20),
+            ("watch-door", 20),
+            ("engine", 20),
+            ("outbox", 20),
+            ("desk", 20),
+            ("gallery", 20),
+            ("sightings", 20),
+        ],
+    },
+    Promise {
+        name: "gpu",
+        says: "A lost GPU is noticed: when every run fails (a mock), the daemon says `offline` and ends, and the \
+               supervisor starts it again.",
+        counts: &[("run-errors", 20)],
     },
     Promise {
         name: "streams",
@@ -168,6 +182,9 @@ fn soak(promise: &Promise, minutes: Option<u64>, checkout: &Checkout) -> Result<
         nextest.env("KITH_SOAK_SECONDS", (minutes * 60).to_string());
     }
     nextest.args(["run", "--release", "--package", "kith", "--test", "promises"]);
+    if ["hang", "gpu"].contains(&promise.name) {
+        nextest.args(test::FAULT_FEATURE);
+    }
     // One test after the other: they measure times.
     nextest.args(["--profile", "soak", "--test-threads", "1", "--no-capture"]);
     nextest.arg(format!("{}::", promise.name));

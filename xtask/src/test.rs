@@ -47,6 +47,8 @@ enum Step {
     Lints,
     /// The examples in the documentation
     Doc,
+    /// Workers that hang and networks that fail on demand, in a build that can do that
+    Faults,
     /// Unit, integration and end-to-end tests
     Tests,
     /// Lints and tests of the trainer; only with --trainer
@@ -60,6 +62,8 @@ enum Outcome {
     NotChecked(String),
 }
 
+/// What has to be added for a program with faults on demand.
+pub(crate) const FAULT_FEATURE: [&str; 2] = ["--features", "kith/fault"];
 /// How long the advisory database may take to arrive before it counts as unreachable.
 const DATABASE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -140,6 +144,16 @@ impl Step {
                 set_up(checkout, setup)?;
                 let mut doc = checkout.cargo();
                 checkout::run(in_test_environment(&mut doc, checkout)?.args(["test", "--doc", "--workspace"]))?;
+            }
+            // Before the tests, so that the program that stays behind is the one without faults.
+            Self::Faults => {
+                set_up(checkout, setup)?;
+                let mut nextest = nextest(checkout, setup)?;
+                in_test_environment(&mut nextest, checkout)?
+                    .args(["run", "--package", "kith", "--test", "promises"])
+                    .args(FAULT_FEATURE)
+                    .args(["hang::", "gpu::"]);
+                checkout::run(&mut nextest)?;
             }
             Self::Tests => {
                 set_up(checkout, setup)?;
