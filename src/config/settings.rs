@@ -17,6 +17,16 @@ use crate::identify::{IdentifyBy, Strictness};
 use crate::runtime::RuntimeSettings;
 use crate::sightings::Retention;
 
+/// The smallest face that a camera looks for, unless its settings say otherwise.
+const MIN_FACE_PX: u32 = 40;
+/// The frames of a camera that are looked at each second, unless its settings say otherwise.
+const FRAMES_PER_SECOND: f64 = 10.0;
+
+/// Good shots before the vote, unless the settings say otherwise.
+pub const MIN_SHOTS: usize = 3;
+/// From the first good shot to the vote, unless the settings say otherwise.
+pub const DECIDE_WITHIN: Duration = Duration::from_millis(2_000);
+
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -81,6 +91,30 @@ pub struct CameraSettings {
     pub broker: Option<Arc<MqttSettings>>,
 }
 
+impl CameraSettings {
+    /// A camera of which only the address is said.
+    pub fn of(address: Address) -> Self {
+        Self {
+            id: "clip".into(),
+            address,
+            min_face_px: MIN_FACE_PX,
+            frames_per_second: FRAMES_PER_SECOND,
+            min_shots: None,
+            strictness: Strictness::default(),
+            looped: false,
+            decode: Decode::default(),
+            sandbox: SandboxWish::default(),
+            view: ViewSettings {
+                zones: Vec::new(),
+                masks: Vec::new(),
+                only_zones: false,
+                motion: true,
+            },
+            broker: None,
+        }
+    }
+}
+
 /// Makes settings, adding to `mistakes`. `None` only when there is at least one mistake.
 pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Settings> {
     let node = raw.node.filter(|node| is_id(node, "node", mistakes));
@@ -104,8 +138,11 @@ pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Opt
         },
         // The walk along the keys let nothing else through.
         identify_by: raw.identify.by.and_then(|by| by.parse().ok()).unwrap_or_default(),
-        min_shots: raw.verdict.min_shots.unwrap_or(3),
-        decide_within: Duration::from_millis(raw.verdict.decide_within_ms.unwrap_or(2_000)),
+        min_shots: raw.verdict.min_shots.unwrap_or(MIN_SHOTS),
+        decide_within: raw
+            .verdict
+            .decide_within_ms
+            .map_or(DECIDE_WITHIN, Duration::from_millis),
         presence_hold: Duration::from_secs(raw.presence.hold_s.unwrap_or(60)),
         announce_again: Duration::from_secs(raw.announce_again_s.unwrap_or(30)),
         watchdog_silence: Duration::from_secs(raw.watchdog.silent_s.unwrap_or(60)),
@@ -219,7 +256,7 @@ fn cameras(
         let usual_rate = if matches!(address, Some(Address::Snapshot(_))) {
             2.0
         } else {
-            10.0
+            FRAMES_PER_SECOND
         };
         if let (Some(id), Some(address)) = (id, address) {
             cameras.push(CameraSettings {
@@ -229,7 +266,7 @@ fn cameras(
                 decode,
                 sandbox: camera.sandbox.unwrap_or_default(),
                 view,
-                min_face_px: camera.min_face_px.unwrap_or(40),
+                min_face_px: camera.min_face_px.unwrap_or(MIN_FACE_PX),
                 frames_per_second: camera.frames_per_second.unwrap_or(usual_rate),
                 min_shots: camera.min_shots,
                 strictness: Strictness {

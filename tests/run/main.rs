@@ -14,6 +14,7 @@ mod cameras;
 mod clip;
 #[allow(dead_code, reason = "tests/promises uses the rest")]
 mod daemon;
+mod evaluation;
 mod exposition;
 #[path = "../given/mod.rs"]
 mod given;
