@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::*;
@@ -27,6 +28,7 @@ fn stage() -> Stage {
             say,
             None,
             false,
+            Arc::default(),
         ),
         outbox,
         _sayings: sayings,

@@ -14,7 +14,7 @@ use crate::heartbeat::Heartbeats;
 use crate::publish::{Saying, ToOutbox};
 use crate::sightings::{Memory, Recorder};
 use crate::stop::Stop;
-use crate::visits::{self, VisitRules};
+use crate::visits::VisitRules;
 use crate::watcher::{Heard, Inbox, SharedIdentifier, Watcher, tell};
 
 /// What the workers are connected to.

@@ -217,6 +217,7 @@ impl Log {
                     judgement: (*judgement).clone(),
                 });
             }
+            Happening::Joined { gone, into, .. } => self.playback.join(*gone, into, self.now_s),
             Happening::Ended(track) => {
                 let (first_s, last_s) = (self.seconds(track.first.monotonic), self.seconds(track.last.monotonic));
                 let visit = self.playback.visit(track, first_s);
@@ -270,6 +271,25 @@ impl Playback {
                 self.visits.len() - 1
             });
         &mut self.visits[index]
+    }
+
+    /// Adds what was noted of `gone` to `into`, which goes on.
+    fn join(&mut self, gone: Ulid, into: &Track, at_s: f64) {
+        let Some(index) = self.visits.iter().position(|visit| visit.track == gone) else {
+            return;
+        };
+        let gone = self.visits.remove(index);
+        let visit = self.visit(into, at_s);
+        visit.first_s = visit.first_s.min(gone.first_s);
+        visit.first_shot_s = match (visit.first_shot_s, gone.first_shot_s) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        visit.shots += gone.shots;
+        visit.said.extend(gone.said);
+        visit.said.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
+        visit.faces.extend(gone.faces);
+        visit.faces.sort_by_key(|seen| seen.frame);
     }
 
     /// Takes out the sight of `face` in `frame`: it may belong to another track by now.
