@@ -10,7 +10,7 @@ use super::secret::Secret;
 use super::settings::password;
 
 /// How to reach the broker.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MqttSettings {
     /// Host name or address.
     pub host: String,

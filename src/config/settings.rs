@@ -28,7 +28,7 @@ pub const MIN_SHOTS: usize = 3;
 pub const DECIDE_WITHIN: Duration = Duration::from_millis(2_000);
 
 /// A checked configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// The node id, if the file names it: `[a-z0-9_-]+`.
     pub node: Option<String>,
@@ -65,7 +65,7 @@ pub struct Settings {
 }
 
 /// One camera.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CameraSettings {
     /// `[a-z0-9_-]+`.
     pub id: CameraId,

@@ -1,6 +1,5 @@
 //! Outbox, desk and connection, wired together.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread;
@@ -33,8 +32,8 @@ pub struct Publishing<'a> {
     pub home_assistant: Option<HomeAssistantSettings>,
     /// The node's id.
     pub node: Arc<str>,
-    /// The folder of the outbox, which exists.
-    pub state_dir: &'a Path,
+    /// The outbox.
+    pub outbox: Outbox,
     /// The cameras.
     pub cameras: Vec<CameraId>,
     /// Whether pictures of faces are published.
@@ -73,7 +72,7 @@ impl Publisher {
     pub fn start(runtime: &Runtime, publishing: Publishing<'_>) -> anyhow::Result<Self> {
         let topics = Topics::new(&publishing.mqtt.base_topic, &publishing.node);
         let options = options(publishing.mqtt, &publishing.node, &topics)?;
-        let mut outbox = Outbox::open(publishing.state_dir)?;
+        let mut outbox = publishing.outbox;
         // The broker may publish our will before we have said anything.
         outbox
             .remember(&["status", "stats"].map(|what| Kept::Topic(topics.node(what))))

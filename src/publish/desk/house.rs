@@ -181,6 +181,34 @@ impl House {
         removed
     }
 
+    /// The configuration was read again: these cameras there are now, and so long a person stays `ON`.
+    pub(super) fn reloaded(&mut self, cameras: Vec<CameraId>, presence_hold: Duration, retained: &mut Retained) {
+        self.presence.set_hold(presence_hold);
+        let gone: Vec<CameraId> = self
+            .cameras
+            .keys()
+            .filter(|id| !cameras.contains(id))
+            .cloned()
+            .collect();
+        for camera in gone {
+            self.cameras.remove(&camera);
+            for what in ["status", "people"] {
+                retained.drop(&self.topics.camera(&camera, what));
+            }
+        }
+        for camera in &cameras {
+            if !self.cameras.contains_key(camera) {
+                self.cameras.insert(camera.clone(), (false, View::default()));
+                self.say_view(camera, retained);
+            }
+        }
+        if let Some(info) = &mut self.info {
+            info.cameras = cameras;
+        }
+        self.say_cameras(retained);
+        self.say_info(retained);
+    }
+
     pub(super) fn info(&mut self, info: Info, retained: &mut Retained) {
         self.info = Some(info);
         self.say_info(retained);

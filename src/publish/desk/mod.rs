@@ -267,6 +267,10 @@ impl Work {
                 }
                 self.devices_changed();
             }
+            Saying::Reloaded { cameras, presence_hold } => {
+                self.house.reloaded(cameras, presence_hold, retained);
+                self.devices_changed();
+            }
             Saying::Info(info) => {
                 self.house.info(*info, retained);
                 self.devices_changed();
