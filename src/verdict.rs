@@ -65,6 +65,14 @@ pub enum Judgement {
     Corrected(Verdict),
 }
 
+impl Judgement {
+    /// The verdict in it.
+    pub fn verdict(&self) -> &Verdict {
+        let (Self::Preliminary(verdict) | Self::Voted(verdict) | Self::Corrected(verdict)) = self;
+        verdict
+    }
+}
+
 /// What was said about the track before.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Said<'a> {

@@ -17,13 +17,15 @@ use ulid::Ulid;
 
 use crate::align::Alignment;
 use crate::camera::{Live, View};
+use crate::config::{CameraSettings, DECIDE_WITHIN, MIN_SHOTS, Settings};
 use crate::detect::Face;
 use crate::embed::Embedded;
 use crate::event::ulid_text;
 use crate::frame::Frame;
-use crate::identify::{Identifier, Strictness};
+use crate::identify::{Identification, Identifier, Strictness};
+use crate::model::EmbedderModel;
 use crate::quality::Quality;
-use crate::track::{RefusedName, ShotTaken, Track, Tracker};
+use crate::track::{PassedOver, RefusedName, ShotTaken, Track, Tracker};
 use crate::verdict::{Judgement, Rules, Said, Shot, Time, Verdict, judge, nearness, without};
 
 /// The vote is held so long before its deadline, so that the message is out in time.
@@ -52,6 +54,38 @@ pub struct VisitRules {
     pub same_face_cosine: Option<f32>,
     /// Where faces count, and the zones that they are in.
     pub view: Arc<View>,
+}
+
+impl VisitRules {
+    /// What holds for a camera that no configuration names.
+    pub fn usual(camera: &CameraSettings, view: Arc<View>, embedder: &EmbedderModel, alignment: Alignment) -> Self {
+        Self {
+            min_shots: camera.min_shots.unwrap_or(MIN_SHOTS),
+            decide_within: DECIDE_WITHIN,
+            strictness: camera.strictness,
+            single_pictures: camera.address.single_pictures(),
+            pictures: false,
+            alignment,
+            same_face_cosine: same_face_cosine(embedder),
+            view,
+        }
+    }
+
+    /// What holds for `camera` by the configuration.
+    pub fn of(
+        settings: &Settings,
+        camera: &CameraSettings,
+        view: Arc<View>,
+        embedder: &EmbedderModel,
+        alignment: Alignment,
+    ) -> Self {
+        Self {
+            min_shots: camera.min_shots.unwrap_or(settings.min_shots),
+            decide_within: settings.decide_within,
+            pictures: settings.publish_faces || settings.retention.crops,
+            ..Self::usual(camera, view, embedder, alignment)
+        }
+    }
 }
 
 /// A face of a frame that is worth embedding.
@@ -85,6 +119,13 @@ pub struct EmbeddedShot {
 pub enum Happening<'a> {
     /// A shot is to be embedded; the answer goes to [`Visits::embedded`].
     Wanted(WantedShot),
+    /// A face is in a mask, or outside of the zones where only those count.
+    LeftOut(&'a Face),
+    /// A track's face in this frame is not to be embedded.
+    PassedOver(&'a Track, PassedOver),
+    /// The network answered about a shot of a track, and this is whose face it is by itself. Told by
+    /// [`Visits::in_detail`] only.
+    Identified(&'a Track, &'a ShotTaken, &'a Identification),
     /// There is something to say about a track.
     Judged {
         /// The track, with the shots that were judged and the new verdict.
@@ -126,6 +167,8 @@ pub struct Visits {
     tracker: Tracker,
     /// Answers that came after their track's end.
     late: u64,
+    /// Whether each shot's own answer is told.
+    in_detail: bool,
 }
 
 impl Visits {
@@ -135,6 +178,15 @@ impl Visits {
             rules,
             tracker: Tracker::default(),
             late: 0,
+            in_detail: false,
+        }
+    }
+
+    /// As [`Visits::new`], but [`Happening::Identified`] is told too, which costs a comparison for each shot.
+    pub fn in_detail(rules: VisitRules) -> Self {
+        Self {
+            in_detail: true,
+            ..Self::new(rules)
         }
     }
 
@@ -168,16 +220,19 @@ impl Visits {
             self.finish(identifier, tell);
         }
         let size = frame.pixels.dimensions();
-        let admitted = faces
+        let (admitted, left_out): (Vec<Face>, Vec<Face>) = faces
             .iter()
-            .filter(|face| self.rules.view.admits(&face.box_in_frame, size));
-        let admitted: Vec<Face> = admitted.copied().collect();
+            .partition(|face| self.rules.view.admits(&face.box_in_frame, size));
+        for face in &left_out {
+            tell(Happening::LeftOut(face));
+        }
         self.tracker.see(&admitted, frame.captured_at);
         for track in self.tracker.iter_mut() {
-            if track.last == frame.captured_at
-                && let Some(shot) = wanted(track, frame, &self.rules)
-            {
-                tell(Happening::Wanted(shot));
+            if track.last == frame.captured_at {
+                match wanted(track, frame, &self.rules) {
+                    Ok(shot) => tell(Happening::Wanted(shot)),
+                    Err(why) => tell(Happening::PassedOver(track, why)),
+                }
             }
         }
     }
@@ -208,6 +263,13 @@ impl Visits {
             of = new.unwrap_or(of);
         }
         let Some(track) = self.tracker.get_mut(of) else { return };
+        if self.in_detail {
+            tell(Happening::Identified(
+                track,
+                &taken,
+                &identifier.identify(&embedded, &self.rules.strictness),
+            ));
+        }
         track.shots.keep(taken, embedded);
         let time = if track.rests {
             Time::Ended
@@ -362,21 +424,18 @@ impl VisitRules {
 }
 
 /// The shot of `track`'s face in `frame`, if it is worth embedding; then it counts as taken.
-fn wanted(track: &mut Track, frame: &Frame, rules: &VisitRules) -> Option<WantedShot> {
+fn wanted(track: &mut Track, frame: &Frame, rules: &VisitRules) -> Result<WantedShot, PassedOver> {
     let (now, frame_size) = (frame.captured_at.monotonic, frame.pixels.dimensions());
-    if !track.shots.may_take(&track.face, frame_size, now) {
-        return None;
-    }
-    let (quality, aligned) = Quality::with_aligned(&frame.pixels, &track.face, rules.alignment)?;
-    if !track.shots.take(&quality, rules.min_shots, now) {
-        return None;
-    }
+    track.shots.may_take(&track.face, frame_size, now)?;
+    let (quality, aligned) =
+        Quality::with_aligned(&frame.pixels, &track.face, rules.alignment).ok_or(PassedOver::NotAligned)?;
+    track.shots.take(&quality, rules.min_shots, now)?;
     let mut taken = ShotTaken::new(&track.face, quality, frame.captured_at, frame_size);
     taken.zones = rules.view.zones(&track.face.box_in_frame, frame_size);
     if rules.pictures {
         taken.picture = Some(picture::with_margin(&frame.pixels, &track.face.box_in_frame));
     }
-    Some(WantedShot {
+    Ok(WantedShot {
         track: track.id,
         taken,
         aligned,

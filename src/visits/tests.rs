@@ -144,7 +144,7 @@ impl Play {
         };
         let matcher = &self.matcher;
         step(&mut self.visits, matcher, &mut |happening| match happening {
-            Happening::Wanted(_) => {}
+            Happening::Wanted(_) | Happening::LeftOut(_) | Happening::PassedOver(..) | Happening::Identified(..) => {}
             Happening::Judged { track, judgement, .. } => {
                 let (kind, verdict) = match judgement {
                     Judgement::Preliminary(verdict) => ("preliminary", verdict),
