@@ -21,6 +21,7 @@ mod daemon;
 mod given;
 mod gpu;
 mod hang;
+mod memory;
 #[allow(dead_code, reason = "as above")]
 #[path = "../run/rtsp.rs"]
 mod rtsp;
