@@ -7,6 +7,7 @@
 // They panic when the terminal is closed or the disk is full; `commands::terminal` doesn't.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod admin;
 pub mod align;
 pub mod announce;
 pub mod camera;
@@ -18,7 +19,9 @@ pub mod draw;
 pub mod embed;
 pub mod engine;
 pub mod enrolment;
+pub mod evaluation;
 pub mod event;
+pub mod explanation;
 #[cfg(feature = "fault")]
 pub mod fault;
 pub mod frame;
@@ -32,6 +35,7 @@ pub mod model;
 pub mod networks;
 pub mod paths;
 pub mod photo;
+pub mod playback;
 pub mod publish;
 pub mod quality;
 pub mod runtime;

@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::Common;
 use crate::config::{self, Settings};
-use crate::daemon::{self, Ended};
+use crate::daemon::{self, Ended, Start};
 use crate::paths;
 
 /// The arguments of `kith run`.
@@ -40,7 +40,14 @@ pub enum LogForm {
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let (settings, state) = settings(&args.config, common)?;
     start_log(args.log);
-    Ok(match daemon::run(&settings, &state)? {
+    let (file, options) = (args.config.clone(), common.clone());
+    let start = Start {
+        settings,
+        state,
+        file: args.config.clone(),
+        load: Box::new(move || Ok(self::settings(&file, &options)?.0)),
+    };
+    Ok(match daemon::run(&start)? {
         Ended::ByWish | Ended::AllSeen => ExitCode::SUCCESS,
         Ended::NetworksFailed => ExitCode::FAILURE,
     })

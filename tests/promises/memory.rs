@@ -185,7 +185,7 @@ fn check(mut trials: Trials, home: &Home, mut broker: Option<Broker>, (warm_up, 
 
 #[test]
 fn with_the_real_networks() {
-    let trials = Trials::counting("memory", "frames", 600, 100_000);
+    let trials = Trials::counting("memory", "frames", 400, 100_000);
     let broker = Broker::start();
     let home = Home::new();
     home.enrol("Barack Obama", &["obama"]);
@@ -203,7 +203,7 @@ fn with_the_real_networks() {
     }
     home.configure(broker.port, "announce_again_s = 0", &cameras);
     // The warm-up has every number of faces at every size.
-    check(trials, &home, Some(broker), (400, 200));
+    check(trials, &home, Some(broker), (300, 200));
 }
 
 #[test]

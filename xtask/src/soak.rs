@@ -45,7 +45,12 @@ const PROMISES: &[Promise] = &[
         name: "events",
         says: "Every event is accounted for: acknowledged by the broker, in the outbox, or named in a `gap` record, \
                whatever is killed.",
-        counts: &[("events", 20_000), ("broker-stops", 50), ("daemon-kills", 50)],
+        counts: &[
+            ("events", 20_000),
+            ("broker-stops", 50),
+            ("daemon-kills", 50),
+            ("clean-stops", 50),
+        ],
     },
     Promise {
         name: "fresh",
@@ -75,6 +80,7 @@ const PROMISES: &[Promise] = &[
             ("desk", 20),
             ("gallery", 20),
             ("sightings", 20),
+            ("main", 20),
         ],
     },
     Promise {
