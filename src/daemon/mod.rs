@@ -18,6 +18,7 @@ mod gallery;
 mod in_use;
 mod node;
 mod reload;
+mod requests;
 mod signals;
 mod supervisor;
 mod watchdog;
@@ -158,7 +159,7 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
             cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
             faces: settings.publish_faces,
             presence_hold: settings.presence_hold,
-            requests: None,
+            requests: settings.requests.then(|| requests::start(&runtime, handler.clone())),
             connection: instruments.connection.clone(),
             stats: Box::new(|depth| {
                 StatsSource::new(instruments.cameras.clone(), Arc::clone(&instruments.engine), depth)
@@ -177,7 +178,6 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
         http::start(runtime.handle(), address, Arc::clone(&instruments));
     }
     tracing::info!(%node, broker = %format!("{}:{}", settings.mqtt.host, settings.mqtt.port), "started");
-    let _ = &handler;
 
     let facts = match wait_for_networks(&news) {
         Ok(Ok(facts)) => facts,
@@ -404,6 +404,7 @@ impl Running<'_> {
         self.publishing.say(Saying::Reloaded {
             cameras: self.settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
             presence_hold: self.settings.presence_hold,
+            faces: self.settings.publish_faces,
         });
         Ok(reload::answer(&changes, &needs_restart))
     }

@@ -24,6 +24,7 @@ mod http;
 mod outbox;
 mod pictures;
 mod recognition;
+mod requests;
 mod retained;
 #[allow(dead_code, reason = "tests/promises uses the rest")]
 mod rtsp;
