@@ -132,7 +132,8 @@ fn jetson(url: &Url, frames_per_second: f64) -> CommandLine {
         "! application/x-rtp,media=video ! parsebin ! nvv4l2decoder ! nvvidconv",
     ));
     all.extend(words("! video/x-raw,format=I420 ! videorate drop-only=true"));
-    all.push(format!("max-rate={}", frames_per_second.ceil()).into());
+    // Twice what is looked at, so that FFmpeg, which chooses from these, finds one for each slice of time.
+    all.push(format!("max-rate={}", 2.0 * frames_per_second.ceil()).into());
     all.extend(words("! matroskamux streamable=true ! fdsink fd=1 sync=false"));
     CommandLine {
         program: "gst-launch-1.0",

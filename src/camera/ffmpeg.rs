@@ -21,8 +21,8 @@ use crate::config::CameraSettings;
 use crate::frame::CapturedAt;
 use crate::stop::Stop;
 
-/// Without a picture for so long, the child is started anew.
-const STALL: Duration = Duration::from_secs(20);
+/// Without a picture for so long, the child is started anew. A stall is to be noticed within 20 s, wherever it began.
+const STALL: Duration = Duration::from_secs(15);
 /// How often a read that waits looks whether it shall stop.
 const LOOK: Timespec = Timespec {
     tv_sec: 0,

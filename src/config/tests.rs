@@ -249,3 +249,30 @@ fn the_reference_page_fits_the_table() {
         file.display()
     );
 }
+
+/// Every camera that the guide shows is one.
+#[test]
+fn the_guides_cameras_are_valid() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide");
+    let pages = fs::read_dir(guide.join("cameras"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    for page in pages.chain([guide.join("cameras.md")]) {
+        let text = fs::read_to_string(&page).unwrap();
+        let mut examples = 0;
+        for example in text
+            .split("```toml\n")
+            .skip(1)
+            .map(|rest| rest.split("```").next().unwrap())
+        {
+            examples += 1;
+            let whole = format!("[mqtt]\nurl = \"mqtt://127.0.0.1\"\n{example}");
+            if let Err(ConfigError::Mistakes { mistakes, .. }) = load_text(&whole, &[]) {
+                // Files that it names are not here.
+                let real: Vec<_> = mistakes.iter().filter(|m| !m.problem.contains("can't read")).collect();
+                assert!(real.is_empty(), "{}: {real:#?}", page.display());
+            }
+        }
+        assert!(examples > 0, "{} shows no camera", page.display());
+    }
+}

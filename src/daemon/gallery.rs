@@ -1,6 +1,7 @@
 //! The thread that owns the daemon's gallery: it does what is asked for over the socket and MQTT, and notices what
 //! others change in the file. The new people are in use before an answer is given.
 
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::thread;
@@ -12,12 +13,12 @@ use tokio::sync::mpsc;
 
 use crate::admin::{Answer, Asked, Verb};
 use crate::event::ulid_text;
-use crate::gallery::{Enrolled, Gallery, GalleryError, Name, PersonSummary};
+use crate::gallery::{Gallery, GalleryError, Name, PersonSummary, Who};
 use crate::heartbeat::BEAT;
 use crate::identify::IdentifierSource;
 use crate::metrics::Instruments;
 use crate::publish::Saying;
-use crate::sightings::Memory;
+use crate::sightings::{Memory, Newcomer, Sightings, SightingsError, name_last_unknown};
 use crate::stop::Stop;
 use crate::watcher::SharedIdentifier;
 
@@ -27,7 +28,24 @@ const LOOK: Duration = Duration::from_millis(500);
 const ROOM: usize = 16;
 
 /// Enrols the last unknown visitor of a camera under a name.
-pub(super) type EnrolUnknown = Box<dyn FnMut(&mut Gallery, &str, &Name) -> Result<Enrolled, String> + Send>;
+pub(super) type EnrolUnknown = Box<dyn FnMut(&mut Gallery, &str, &Name) -> Result<Newcomer, String> + Send>;
+
+/// How far is looked back for the last unknown visitor: long enough to have let somebody in first, too short to mean
+/// somebody else.
+const LAST_UNKNOWN_WITHIN: Duration = Duration::from_secs(3600);
+
+/// An [`EnrolUnknown`] over the visits in `state`, on a connection of its own.
+///
+/// # Errors
+/// When the database can't be used.
+pub(super) fn enrol_unknown(state: &Path) -> Result<EnrolUnknown, SightingsError> {
+    let mut sightings = Sightings::open(state)?;
+    Ok(Box::new(move |gallery, camera, name| {
+        let who = Who::Named(name.clone());
+        name_last_unknown(gallery, &mut sightings, camera, LAST_UNKNOWN_WITHIN, who, None)
+            .map_err(|error| error.to_string())
+    }))
+}
 
 /// The way to the thread, and its end of it. Made before the gallery is open, so that nobody waits for it.
 pub(super) fn inbox() -> (SyncSender<Asked>, Receiver<Asked>) {

@@ -213,7 +213,8 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
         sayings: publishing.sayings.clone(),
         memory: memory.clone(),
         instruments: Arc::clone(&instruments),
-        enrol_unknown: None,
+        // Without memory there is nobody to enrol, and it was said why.
+        enrol_unknown: memory.as_ref().and_then(|_| gallery::enrol_unknown(state).ok()),
     }
     .start(gallery_inbox, &stop)?;
     let over = news_sender.clone();

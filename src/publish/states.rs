@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::outbox::Depth;
 use super::presence::Sighting;
-use crate::camera::{Roster, Slot};
+use crate::camera::{Reading, Roster, Slot};
 use crate::engine::Meter;
 use crate::event::{time_text, two_decimals_down, ulid_text};
 use crate::frame::CameraId;
@@ -89,8 +89,8 @@ pub struct StatsSource {
 /// The counts at the last report.
 struct Before {
     at: Instant,
-    /// Of each camera: put and dropped.
-    frames: HashMap<CameraId, (u64, u64)>,
+    /// Of each camera: put and dropped, and what its reader counts.
+    frames: HashMap<CameraId, (u64, u64, Reading)>,
     detections: (u64, Duration),
     embeddings: (u64, Duration),
 }
@@ -129,7 +129,14 @@ impl StatsSource {
             let a_second = (after.0 - before.0) as f64 / seconds;
             cameras.insert(
                 id.to_string(),
-                json!({"frames_per_second": tenths(a_second), "dropped": after.1.saturating_sub(before.1)}),
+                json!({
+                    "frames_per_second": tenths(a_second),
+                    "dropped": after.1.saturating_sub(before.1),
+                    "still": after.2.still.saturating_sub(before.2.still),
+                    "old": after.2.old.saturating_sub(before.2.old),
+                    "opened": after.2.opened.saturating_sub(before.2.opened),
+                    "decode": after.2.decode,
+                }),
             );
         }
         let json = json!({
@@ -149,8 +156,11 @@ impl StatsSource {
     }
 }
 
-fn frames(cameras: &Roster) -> HashMap<CameraId, (u64, u64)> {
-    let counts = |(id, slot): (CameraId, Arc<Slot>)| (id, slot.counts());
+fn frames(cameras: &Roster) -> HashMap<CameraId, (u64, u64, Reading)> {
+    let counts = |(id, slot): (CameraId, Arc<Slot>)| {
+        let (put, dropped) = slot.counts();
+        (id, (put, dropped, slot.meter().read()))
+    };
     cameras.all().into_iter().map(counts).collect()
 }
 

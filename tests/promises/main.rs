@@ -17,6 +17,7 @@ mod clip;
 #[allow(dead_code, reason = "as above")]
 #[path = "../run/daemon.rs"]
 mod daemon;
+mod enrolment;
 #[path = "../given/mod.rs"]
 mod given;
 mod gpu;
@@ -24,6 +25,7 @@ mod hang;
 #[allow(dead_code, reason = "as above")]
 #[path = "../run/rtsp.rs"]
 mod rtsp;
+mod streams;
 #[allow(dead_code, reason = "as above")]
 #[path = "../run/supervisor.rs"]
 mod supervisor;

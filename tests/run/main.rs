@@ -11,6 +11,7 @@ mod bad_input;
 mod broker;
 mod cameras;
 mod clip;
+#[allow(dead_code, reason = "tests/promises uses the rest")]
 mod daemon;
 mod exposition;
 #[path = "../given/mod.rs"]
@@ -18,7 +19,9 @@ mod given;
 mod heads;
 mod http;
 mod outbox;
+mod pictures;
 mod recognition;
+#[allow(dead_code, reason = "tests/promises uses the rest")]
 mod rtsp;
 mod stopping;
 mod supervisor;
