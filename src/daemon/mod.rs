@@ -42,7 +42,7 @@ use in_use::networks_in_use;
 use reload::FileWatch;
 use watchdog::{Watch, Watchdog};
 
-use crate::admin::{Answer, Asked, Handler, Verb};
+use crate::admin::{Answer, Asked, Handler, Socket, Verb};
 use crate::camera::Roster;
 use crate::config::{ConfigError, Settings};
 use crate::engine::{self, EngineFacts, Meter};
@@ -53,6 +53,7 @@ use crate::heartbeat::{BEAT, Heartbeats, Pulse};
 use crate::http;
 use crate::identify::IdentifierSource;
 use crate::metrics::Instruments;
+use crate::paths;
 use crate::publish::{Connection, Info, Outbox, Publisher, Publishing, Saying, StatsSource};
 use crate::sightings::{Memory, Retention, Sightings};
 use crate::state_dir;
@@ -178,6 +179,11 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
         http::start(runtime.handle(), address, Arc::clone(&instruments));
     }
     tracing::info!(%node, broker = %format!("{}:{}", settings.mqtt.host, settings.mqtt.port), "started");
+    let runtime_dir = paths::runtime_dir();
+    let socket = Socket::listen(runtime.handle(), state, runtime_dir.as_deref(), handler);
+    if let Err(error) = &socket {
+        tracing::warn!(%error, "can't listen for requests; commands use the database itself");
+    }
 
     let facts = match wait_for_networks(&news) {
         Ok(Ok(facts)) => facts,

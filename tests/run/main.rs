@@ -7,6 +7,7 @@
     reason = "a failed unwrap in a test is a failed test, with its line"
 )]
 
+mod admin;
 mod bad_input;
 #[allow(dead_code, reason = "tests/promises uses the rest")]
 mod broker;
