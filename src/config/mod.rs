@@ -13,7 +13,7 @@ use std::path::Path;
 pub use error::{ConfigError, Mistake};
 pub use keys::reference;
 pub use secret::Secret;
-pub use settings::{CameraSettings, MqttSettings, Settings};
+pub use settings::{CameraSettings, LogSettings, MqttSettings, Settings};
 
 /// Reads `file`, lays the environment over it (`KITH__MQTT__URL` is `mqtt.url`; tables of cameras come from the file
 /// only), and checks all of it. Relative paths in it count from the file's folder.

@@ -17,6 +17,7 @@ mod exposition;
 mod given;
 mod heads;
 mod http;
+mod log;
 mod outbox;
 mod recognition;
 mod rtsp;
