@@ -6,14 +6,30 @@ use anyhow::Context;
 use image::RgbImage;
 use ort::session::SessionOutputs;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::align::Alignment;
 use crate::model::{EmbedderModel, Input, Output};
 use crate::runtime::Network;
 
 /// A unit-length vector that stands for a face. Comparable only within one `embedding_space`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<f32>", into = "Vec<f32>")]
 pub struct Embedding(Vec<f32>);
+
+impl TryFrom<Vec<f32>> for Embedding {
+    type Error = &'static str;
+
+    fn try_from(raw: Vec<f32>) -> Result<Self, Self::Error> {
+        Self::from_raw(&raw).ok_or("a vector needs a length, and finite values")
+    }
+}
+
+impl From<Embedding> for Vec<f32> {
+    fn from(embedding: Embedding) -> Self {
+        embedding.0
+    }
+}
 
 impl Embedding {
     /// Scales `raw` to unit length. `None` for a vector of length zero or with a value that is not finite.

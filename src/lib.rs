@@ -7,6 +7,7 @@
 // They panic when the terminal is closed or the disk is full; `commands::terminal` doesn't.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod admin;
 pub mod align;
 pub mod announce;
 pub mod camera;

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 
 use crate::align::{Alignment, Cut, FIVE_POINT_112_SIDE_PX};
 use crate::detect::{Face, Landmarks};
@@ -24,7 +25,7 @@ const FACE_COLUMNS: Range<usize> = 24..88;
 const FACE_ROWS: Range<usize> = 32..104;
 
 /// What makes a shot of a face good or bad.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     /// Height of the face's box in the picture, in pixels.
     pub size_px: f32,

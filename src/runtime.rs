@@ -41,7 +41,7 @@ impl fmt::Display for Provider {
 }
 
 /// How to run the networks; the `[runtime]` table of the configuration.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuntimeSettings {
     /// Which execution provider.
     pub provider: Provider,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::Common;
 use crate::config::{self, Settings};
-use crate::daemon::{self, Ended};
+use crate::daemon::{self, Ended, Start};
 use crate::log::{Log, LogFormat};
 use crate::paths;
 
@@ -27,8 +27,16 @@ pub struct Args {
 /// With a sentence for the person at the terminal.
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let (settings, state) = settings(&args.config, common)?;
-    Log::start(args.log.unwrap_or(settings.log.format), settings.log.level);
-    Ok(match daemon::run(&settings, &state)? {
+    let log = Log::start(args.log.unwrap_or(settings.log.format), settings.log.level);
+    let (file, options) = (args.config.clone(), common.clone());
+    let start = Start {
+        settings,
+        state,
+        log,
+        file: args.config.clone(),
+        load: Box::new(move || Ok(self::settings(&file, &options)?.0)),
+    };
+    Ok(match daemon::run(&start)? {
         Ended::ByWish | Ended::AllSeen => ExitCode::SUCCESS,
         Ended::NetworksFailed => ExitCode::FAILURE,
     })

@@ -20,7 +20,7 @@ use crate::runtime::RuntimeSettings;
 use crate::sightings::Retention;
 
 /// A checked configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// The node id, if the file names it: `[a-z0-9_-]+`.
     pub node: Option<String>,
@@ -64,7 +64,7 @@ pub struct LogSettings {
 }
 
 /// How to reach the broker.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MqttSettings {
     /// Host name or address.
     pub host: String,
@@ -85,7 +85,7 @@ pub struct MqttSettings {
 }
 
 /// One camera.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CameraSettings {
     /// `[a-z0-9_-]+`.
     pub id: CameraId,

@@ -1,54 +1,85 @@
-//! Wires the parts together, waits, and stops them in order.
+//! Wires the parts together, waits, reloads, and stops them in order.
 //!
-//! Threads: one reader and one worker for each camera, one engine, one outbox, one that watches the gallery, one that
-//! remembers visits, one that watches over all of them; tokio has one thread for MQTT and signals. Networks, broker and
-//! live cameras are opened at the same time; a file waits for the networks, so that nothing of it passes unseen.
+//! - `cameras`: a reader and a worker each
+//! - `gallery`: the thread that owns the gallery
+//! - `publishing`: outbox, desk, connection
+//! - `watchdog`, `supervisor`: hangs, and systemd
+//! - `reload`: what of a new configuration can be taken over
+//! - `signals`, `node`, `in_use`: small things beside
+//!
+//! Threads: one reader and one worker for each camera, one engine, one outbox, one gallery, one that
+//! remembers visits, one that watches over
+//! all of them; tokio has one
+//! thread for MQTT, HTTP, the socket and signals. Networks, broker and live cameras are opened at the same time; a file
+//! waits for the networks, so that nothing of it passes unseen.
 
 mod cameras;
-mod gallery_watch;
+mod gallery;
+mod in_use;
 mod node;
+mod publishing;
+mod reload;
+mod signals;
 mod supervisor;
 mod watchdog;
 
-use std::path::Path;
-use std::sync::atomic::AtomicUsize;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use jiff::Timestamp;
-use tokio::runtime::Runtime;
-use tokio::sync::{mpsc as tokio_mpsc, watch};
+use serde_json::{Value, json};
 
-use cameras::Cameras;
 pub use cameras::check_camera;
+use cameras::{Cameras, Wiring};
+use gallery::GalleryDesk;
+use in_use::networks_in_use;
+use publishing::Publishing;
+use reload::FileWatch;
 use watchdog::{Watch, Watchdog};
 
-use crate::config::Settings;
+use crate::admin::{Answer, Asked, Handler, Verb};
+use crate::camera::Roster;
+use crate::config::{ConfigError, Settings};
 use crate::engine::{self, EngineFacts, Meter};
+use crate::event::time_text;
+use crate::frame::CameraId;
 use crate::gallery::Gallery;
-use crate::heartbeat::Heartbeats;
+use crate::heartbeat::{BEAT, Heartbeats, Pulse};
 use crate::http;
 use crate::identify::IdentifierSource;
+use crate::log::Log;
 use crate::metrics::Instruments;
-use crate::model::{EmbedderModel, Kind, ModelFile};
-use crate::networks::{self, DETECTOR};
-use crate::publish::{
-    self, Connection, Depth, Desk, Farewell, Info, ModelInfo, Outbox, Saying, StatsSource, ToOutbox, Topics,
-};
+use crate::publish::{self, Connection, Info, Outbox, Saying, Topics};
 use crate::sightings::{Memory, Retention, Sightings};
 use crate::state_dir;
 use crate::stop::Stop;
-use crate::watcher::SharedIdentifier;
 
 /// How long the last messages may take, once everything was seen.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// As [`LAST_WORDS`], when we were told to stop.
 const LAST_WORDS_ON_SIGNAL: Duration = Duration::from_secs(3);
-/// States that may wait for the desk; a worker waits when it is full, which is never longer than the desk needs.
-const ROOM: usize = 1024;
+/// News that may wait for the main thread.
+const ROOM: usize = 64;
+
+/// What the daemon starts from.
+pub struct Start {
+    /// The configuration.
+    pub settings: Settings,
+    /// The state folder.
+    pub state: PathBuf,
+    /// The configuration's file, which is watched for changes.
+    pub file: PathBuf,
+    /// Reads the configuration again.
+    pub load: Box<dyn Fn() -> Result<Settings, ConfigError>>,
+    /// The running log.
+    pub log: Log,
+}
 
 /// Why the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,26 +95,40 @@ pub enum Ended {
 /// What the main thread waits for.
 enum News {
     Opened(Box<anyhow::Result<EngineFacts>>),
-    CameraOver,
+    CameraOver(CameraId),
     EngineDied,
+    /// End.
     Signal,
+    /// Read the configuration again.
+    HangUp,
+    Asked(Asked),
 }
 
-/// Runs until a signal, or until every camera came to its end. `state` is the state folder.
+/// Runs until a signal, or until every camera came to its end.
 ///
 /// # Errors
 /// When something without which nothing works can't be opened.
-pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
-    let started = Timestamp::now();
+pub fn run(start: &Start) -> anyhow::Result<Ended> {
+    let (settings, state) = (&start.settings, start.state.as_path());
     leave_when_a_thread_panics();
     state_dir::prepare(state)?;
     #[cfg(feature = "fault")]
     crate::fault::listen(state);
     let _alone = node::lock(state)?;
     let node: Arc<str> = node::id(settings.node.as_deref(), state)?.into();
-    let (news_sender, news) = sync_channel(64);
-    let meter = Arc::new(Meter::default());
-    let heartbeats = Heartbeats::default();
+    let outbox = Outbox::open(state)?;
+    let instruments = Arc::new(Instruments {
+        started: Timestamp::now(),
+        heartbeats: Heartbeats::default(),
+        silence: settings.watchdog_silence,
+        cameras: Roster::default(),
+        engine: Arc::new(Meter::default()),
+        outbox: outbox.depth(),
+        connection: Connection::default(),
+        people: AtomicUsize::new(0),
+        open: OnceLock::new(),
+    });
+    let (news_sender, news) = sync_channel(ROOM);
 
     // The slowest first.
     let mut runtime_settings = settings.runtime.clone();
@@ -91,8 +136,8 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     let (opened, died) = (news_sender.clone(), news_sender.clone());
     let (engine, engine_thread) = engine::start(
         runtime_settings,
-        Arc::clone(&meter),
-        heartbeats.clone(),
+        Arc::clone(&instruments.engine),
+        instruments.heartbeats.clone(),
         move |facts| tell(&opened, News::Opened(Box::new(facts))),
         move || tell(&died, News::EngineDied),
     )?;
@@ -102,28 +147,18 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         .enable_all()
         .build()
         .context("can't start the I/O thread")?;
-    runtime.spawn(signals(news_sender.clone()));
-    let stop = Stop::default();
-    let mut cameras = Cameras::open(&settings.cameras, &stop, &heartbeats)?;
+    let (to_gallery, gallery_inbox) = gallery::inbox();
+    let to_main = news_sender.clone();
+    let handler = Handler::new(to_gallery, move |asked| to_main.try_send(News::Asked(asked)).is_ok());
+    runtime.spawn(signals::listen(news_sender.clone()));
+    let mut cameras = Cameras::open(&settings.cameras, &instruments)?;
     let topics = Topics::new(&settings.mqtt.base_topic, &node);
     let options = publish::options(&settings.mqtt, &node, &topics)?;
-    let outbox = Outbox::open(state)?;
-    let (memory, memory_thread) = remember(state, settings.retention, &heartbeats);
-    let instruments = Arc::new(Instruments {
-        started,
-        heartbeats: heartbeats.clone(),
-        silence: settings.watchdog_silence,
-        cameras: cameras.roster(),
-        engine: Arc::clone(&meter),
-        outbox: outbox.depth(),
-        connection: Connection::default(),
-        people: AtomicUsize::new(0),
-        open: OnceLock::new(),
-    });
+    let (memory, memory_thread) = remember(state, settings.retention, &instruments.heartbeats);
     let publishing = Publishing::start(&runtime, outbox, options, topics, settings, &instruments)?;
     let line = Arc::clone(&instruments);
     let watchdog = Watchdog::start(Watch {
-        heartbeats: heartbeats.clone(),
+        heartbeats: instruments.heartbeats.clone(),
         silence: settings.watchdog_silence,
         farewell: publishing.farewell.clone(),
         status: Box::new(move || line.line()),
@@ -132,23 +167,23 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
         http::start(runtime.handle(), address, Arc::clone(&instruments));
     }
     tracing::info!(%node, broker = %format!("{}:{}", settings.mqtt.host, settings.mqtt.port), "started");
+    let _ = &handler;
 
     let facts = match wait_for_networks(&news) {
-        Ok(Some(facts)) => facts,
+        Ok(Ok(facts)) => facts,
         other => {
             supervisor::stopping("stopping");
-            stop.set();
-            cameras.join();
+            cameras.stop();
             publishing.end(&runtime, Instant::now());
             watchdog.end();
-            return other.map(|_| Ended::ByWish);
+            return other.map(|opened| opened.err().unwrap_or(Ended::ByWish));
         }
     };
     for person in source.prepare(&mut Gallery::open(state)?)? {
         tracing::info!(person = person.id, "a class of the head got a person without photos");
     }
-    let gallery = Gallery::open_read_only(state)?;
-    let identifier: SharedIdentifier = Arc::new(RwLock::new(source.identifier(Some(&gallery))?));
+    let gallery = Gallery::open(state)?;
+    let identifier = Arc::new(RwLock::new(source.identifier(Some(&gallery))?));
     let people = gallery.people()?;
     if people.is_empty() {
         tracing::warn!("nobody is enrolled, so everybody is unknown; add people with `kith enroll NAME PHOTO…`");
@@ -160,52 +195,72 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     if let Some(memory) = &memory {
         memory.people(people.iter().map(|summary| summary.person.uid).collect());
     }
-    publishing.say(gallery_watch::enrolled(people));
+    publishing.say(gallery::enrolled(people));
     publishing.say(Saying::Info(Box::new(Info {
         provider: facts.provider.to_string(),
         models: networks.files,
         cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
         people: enrolled,
-        started,
+        started: instruments.started,
     })));
-    let gallery_thread = gallery_watch::start(
+    let stop = Stop::default();
+    let gallery_thread = GalleryDesk {
         gallery,
         source,
-        Arc::clone(&identifier),
-        publishing.sayings.clone(),
-        memory.clone(),
-        Arc::clone(&instruments),
-        stop.beating(heartbeats.pulse("gallery")),
-    )?;
-    cameras.watch(&cameras::Wiring {
-        settings,
-        node: &node,
-        facts: &facts,
-        model: &networks.model,
-        identifier: &identifier,
-        engine: &engine,
-        outbox: &publishing.outbox,
-        sayings: &publishing.sayings,
-        memory: memory.as_ref(),
-        over: &|| {
-            let news = news_sender.clone();
-            Box::new(move || tell(&news, News::CameraOver))
-        },
-    })?;
-    drop(engine);
-    instruments.set_open(facts.provider.provider, &networks.model);
+        identifier: Arc::clone(&identifier),
+        sayings: publishing.sayings.clone(),
+        memory: memory.clone(),
+        instruments: Arc::clone(&instruments),
+        // Without memory there is nobody to enrol, and it was said why.
+        enrol_unknown: memory.as_ref().and_then(|_| gallery::enrol_unknown(state).ok()),
+    }
+    .start(gallery_inbox, &stop)?;
+    let over = news_sender.clone();
+    let wiring = Wiring {
+        node: Arc::clone(&node),
+        facts,
+        model: networks.model,
+        identifier,
+        engine,
+        outbox: publishing.outbox.clone(),
+        sayings: publishing.sayings.clone(),
+        memory: memory.clone(),
+        over: Box::new(move |camera| {
+            let over = over.clone();
+            Box::new(move || tell(&over, News::CameraOver(camera)))
+        }),
+    };
+    cameras.watch(settings, &wiring)?;
+    instruments.set_open(wiring.facts.provider.provider, &wiring.model);
     // Not only once the broker is there: until then events wait in the outbox, and a broker that is away must not make
     // the supervisor give up on us.
     watchdog.ready();
 
-    let ended = wait(&news, settings.cameras.len());
+    let mut running = Running {
+        start,
+        settings: settings.clone(),
+        cameras,
+        wiring,
+        publishing,
+        instruments,
+        node,
+        over: HashSet::new(),
+    };
+    let ended = running.wait(&news);
+    supervisor::stopping("stopping");
     match ended {
         Ended::ByWish => tracing::info!("stopping; once more stops at once"),
         Ended::AllSeen => tracing::info!("every camera came to its end"),
         Ended::NetworksFailed => tracing::error!("stopping, since nothing can be recognised any more"),
     }
-    supervisor::stopping("stopping");
     stop.set();
+    let Running {
+        mut cameras,
+        wiring,
+        publishing,
+        ..
+    } = running;
+    drop(wiring);
     cameras.stop();
     let _ = gallery_thread.join();
     if let (Some(memory), Some(thread)) = (memory, memory_thread) {
@@ -222,6 +277,129 @@ pub fn run(settings: &Settings, state: &Path) -> anyhow::Result<Ended> {
     watchdog.end();
     runtime.shutdown_background();
     Ok(ended)
+}
+
+/// A daemon at work, as the main thread has it.
+struct Running<'s> {
+    start: &'s Start,
+    /// What it works with now.
+    settings: Settings,
+    cameras: Cameras,
+    wiring: Wiring,
+    publishing: Publishing,
+    instruments: Arc<Instruments>,
+    node: Arc<str>,
+    /// The cameras that came to their end.
+    over: HashSet<CameraId>,
+}
+
+impl Running<'_> {
+    fn wait(&mut self, news: &Receiver<News>) -> Ended {
+        let pulse = &self.instruments.heartbeats.pulse("main");
+        let mut file = FileWatch::new(&self.start.file);
+        loop {
+            pulse.beat();
+            match news.recv_timeout(BEAT) {
+                Ok(News::CameraOver(camera)) => {
+                    self.over.insert(camera);
+                    if self.over.len() == self.settings.cameras.len() {
+                        return Ended::AllSeen;
+                    }
+                }
+                Ok(News::EngineDied) => return Ended::NetworksFailed,
+                Ok(News::Signal) | Err(RecvTimeoutError::Disconnected) => return Ended::ByWish,
+                Ok(News::Asked(Asked { verb, reply })) => {
+                    let answer = match verb {
+                        Verb::Status => Ok(self.status()),
+                        Verb::Reload => {
+                            file.known();
+                            self.reload(pulse)
+                        }
+                        _ => Err("that is a matter of the gallery".to_owned()),
+                    };
+                    let _ = reply.send(answer);
+                }
+                Ok(News::HangUp) => {
+                    file.known();
+                    let _ = self.reload(pulse);
+                }
+                Ok(News::Opened(_)) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    if file.changed() {
+                        let _ = self.reload(pulse);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes over what can be taken over of the configuration as it is now. A bad one changes nothing.
+    fn reload(&mut self, pulse: &Pulse) -> Answer {
+        supervisor::reloading();
+        // Ending a camera waits for its threads.
+        pulse.patience(Duration::from_secs(60));
+        let answer = self.read_again();
+        pulse.hurry();
+        supervisor::ready();
+        match &answer {
+            Ok(answer) => tracing::info!(%answer, "reloaded"),
+            Err(error) => tracing::error!(error, "the configuration was not reloaded; the one of before stays"),
+        }
+        answer
+    }
+
+    /// The answer to `status`.
+    fn status(&self) -> Value {
+        let instruments = &self.instruments;
+        let cameras: serde_json::Map<String, Value> = instruments
+            .cameras
+            .all()
+            .into_iter()
+            .map(|(id, slot)| {
+                let (frames, dropped) = slot.counts();
+                let one = json!({"online": slot.is_online(), "frames": frames, "dropped": dropped});
+                (id.to_string(), one)
+            })
+            .collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "node": &*self.node,
+            "started": time_text(instruments.started),
+            "missing": instruments.missing(),
+            "provider": self.wiring.facts.provider.to_string(),
+            "cameras": cameras,
+            "people": instruments.people.load(Ordering::Relaxed),
+            "broker": instruments.connection.is_up(),
+            "outbox": instruments.outbox.rows(),
+            "workers": instruments.heartbeats.workers(),
+        })
+    }
+
+    fn read_again(&mut self) -> Answer {
+        let new = (self.start.load)().map_err(|error| error.to_string())?;
+        let needs_restart = reload::needs_restart(&self.settings, &new);
+        for part in &needs_restart {
+            tracing::warn!(part, "this change of the configuration needs a restart");
+        }
+        let rules_differ = reload::rules_differ(&self.settings, &new);
+        let new = reload::taken_over(&self.settings, new);
+        if new.log.level != self.settings.log.level && !self.start.log.set_level(new.log.level) {
+            tracing::warn!("RUST_LOG says how much is logged, not log.level");
+        }
+        self.settings = new;
+        let changes = self
+            .cameras
+            .apply(&self.settings, rules_differ, &self.wiring)
+            .map_err(|error| format!("can't start a thread: {error}"))?;
+        for camera in changes.removed.iter().chain(&changes.restarted) {
+            self.over.remove(camera);
+        }
+        self.publishing.say(Saying::Reloaded {
+            cameras: self.settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
+            presence_hold: self.settings.presence_hold,
+        });
+        Ok(reload::answer(&changes, &needs_restart))
+    }
 }
 
 /// Starts to remember visits. Without them the daemon still recognises people, so what is wrong is told, and that is all.
@@ -254,165 +432,17 @@ fn tell(news: &SyncSender<News>, what: News) {
     let _ = news.try_send(what);
 }
 
-/// Waits for the networks; `None` when a signal came first.
-fn wait_for_networks(news: &Receiver<News>) -> anyhow::Result<Option<EngineFacts>> {
+/// Waits for the networks; says how it ended when that came first.
+fn wait_for_networks(news: &Receiver<News>) -> anyhow::Result<Result<EngineFacts, Ended>> {
     loop {
         match news.recv()? {
-            News::Opened(facts) => return facts.map(Some),
-            News::Signal => return Ok(None),
-            News::CameraOver | News::EngineDied => {}
-        }
-    }
-}
-
-fn wait(news: &Receiver<News>, cameras: usize) -> Ended {
-    let mut over = 0;
-    loop {
-        match news.recv() {
-            Ok(News::CameraOver) => {
-                over += 1;
-                if over == cameras {
-                    return Ended::AllSeen;
-                }
+            News::Opened(facts) => return facts.map(Ok),
+            News::Signal => return Ok(Err(Ended::ByWish)),
+            News::Asked(Asked { reply, .. }) => {
+                let _ = reply.send(Err("it is still opening the networks; try again in a moment".to_owned()));
             }
-            Ok(News::EngineDied) => return Ended::NetworksFailed,
-            Ok(News::Signal) | Err(_) => return Ended::ByWish,
-            Ok(News::Opened(_)) => {}
+            News::HangUp => tracing::warn!("it is still opening the networks, and reads nothing again before that"),
+            News::CameraOver(_) | News::EngineDied => {}
         }
     }
-}
-
-/// Tells of the first signal; leaves at once at the second.
-async fn signals(news: SyncSender<News>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("can't listen for signals; only kill -9 will end this");
-        return;
-    };
-    let mut asked = false;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        if asked {
-            std::process::exit(130);
-        }
-        asked = true;
-        tell(&news, News::Signal);
-    }
-}
-
-/// Outbox, desk and connection.
-struct Publishing {
-    sayings: tokio_mpsc::Sender<Saying>,
-    outbox: SyncSender<ToOutbox>,
-    outbox_thread: thread::JoinHandle<()>,
-    farewell: watch::Sender<Farewell>,
-    desk: tokio::task::JoinHandle<u64>,
-    depth: Depth,
-}
-
-impl Publishing {
-    fn start(
-        runtime: &Runtime,
-        outbox: Outbox,
-        options: rumqttc::MqttOptions,
-        topics: Topics,
-        settings: &Settings,
-        instruments: &Instruments,
-    ) -> anyhow::Result<Self> {
-        let (sayings, to_desk) = tokio_mpsc::channel(ROOM);
-        let (answers, from_outbox) = tokio_mpsc::channel(ROOM);
-        let (link_events, link) = tokio_mpsc::channel(4);
-        let (farewell, until) = watch::channel(Farewell::Stay);
-        let depth = outbox.depth();
-        let (outbox, outbox_thread) = outbox.beating(instruments.heartbeats.pulse("outbox")).start(answers)?;
-        runtime.spawn(publish::link(options, link_events, instruments.connection.clone()));
-        let desk = Desk {
-            topics,
-            sayings: to_desk,
-            from_outbox,
-            to_outbox: outbox.clone(),
-            link,
-            farewell: until,
-            presence_hold: settings.presence_hold,
-            cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
-            stats: StatsSource::new(
-                instruments.cameras.clone(),
-                Arc::clone(&instruments.engine),
-                depth.clone(),
-            ),
-            pulse: instruments.heartbeats.pulse("desk"),
-        };
-        Ok(Self {
-            sayings,
-            outbox,
-            outbox_thread,
-            farewell,
-            desk: runtime.spawn(desk.run()),
-            depth,
-        })
-    }
-
-    fn say(&self, saying: Saying) {
-        let _ = self.sayings.blocking_send(saying);
-    }
-
-    /// Sends what waits, until `deadline` at most, says `offline`, and closes the outbox.
-    fn end(self, runtime: &Runtime, deadline: Instant) {
-        let _ = self.farewell.send(Farewell::Until(deadline));
-        match runtime.block_on(self.desk) {
-            Ok(0) | Err(_) => {}
-            Ok(too_old) => tracing::warn!(too_old, "events were too old for `event` and are in the log only"),
-        }
-        let _ = self.outbox.send(ToOutbox::Close);
-        drop(self.outbox);
-        let _ = self.outbox_thread.join();
-        let rows = self.depth.rows();
-        if rows > 0 {
-            tracing::warn!(rows, "events wait in the outbox for the next start");
-        }
-    }
-}
-
-/// The networks in use, as they are named to others.
-struct NetworksInUse {
-    /// In events: the embedder and perhaps the head, each with the first digits of its sha256.
-    model: Arc<str>,
-    /// In `info`.
-    files: Vec<ModelInfo>,
-}
-
-fn networks_in_use(
-    settings: &Settings,
-    embedder: &EmbedderModel,
-    source: &IdentifierSource,
-) -> anyhow::Result<NetworksInUse> {
-    let head = match source {
-        IdentifierSource::Head(head) => Some(head.model()),
-        IdentifierSource::Gallery { .. } => None,
-    };
-    let catalogue = networks::catalogue(&settings.runtime)?;
-    let in_use = catalogue.models().filter(|model| match model.kind {
-        Kind::Detector => model.name == DETECTOR,
-        Kind::Embedder => model.name == embedder.name,
-        Kind::Head => head.is_some_and(|head| model.name == head.name),
-    });
-    let files = in_use.flat_map(|model| {
-        model.files.iter().map(|(role, file)| ModelInfo {
-            name: format!("{}/{role}", model.name),
-            sha256: file.sha256.clone(),
-        })
-    });
-    let with_digits = |name: &str, file: &ModelFile| format!("{name}-{}", file.sha256.get(..8).unwrap_or(&file.sha256));
-    let mut model = with_digits(&embedder.name, &embedder.file);
-    if let Some(head) = head {
-        model = format!("{model}+{}", with_digits(&head.name, &head.file));
-    }
-    Ok(NetworksInUse {
-        model: model.into(),
-        files: files.collect(),
-    })
 }

@@ -27,7 +27,6 @@ pub(super) fn ready() {
 }
 
 /// The configuration is read anew; [`ready`] follows.
-#[expect(dead_code, reason = "called by the reload")]
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         // systemd tells by the time whether this answers its latest wish.

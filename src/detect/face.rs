@@ -1,9 +1,9 @@
 //! What a detector finds: a face, its box and its landmarks, in pixels of the frame.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// An axis-aligned box in pixels of the frame; may reach outside of it. `left < right`, `top < bottom`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FaceBox {
     /// x of the left edge.
     pub left: f32,
@@ -58,7 +58,7 @@ impl FaceBox {
 pub type Landmarks = [[f32; 2]; 5];
 
 /// A face found in a frame.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Face {
     /// Where it is.
     pub box_in_frame: FaceBox,

@@ -1,6 +1,7 @@
 //! Adding people and faces, all or nothing.
 
 use rusqlite::{OptionalExtension, Transaction, params};
+use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use super::Gallery;
@@ -13,7 +14,8 @@ use crate::detect::Face;
 use crate::quality::Quality;
 
 /// Whose faces they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Who {
     /// The person with this id or name, or a new one if there is none.
     Named(Name),
@@ -22,7 +24,8 @@ pub enum Who {
 }
 
 /// Faces to add to one person.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Enrolment {
     /// Whose.
     pub who: Who,
@@ -33,7 +36,7 @@ pub struct Enrolment {
 }
 
 /// What an [`Enrolment`] did.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Enrolled {
     /// Who it is.
     pub person: Person,

@@ -11,7 +11,7 @@ use crate::embed::Embedding;
 use crate::quality::Quality;
 
 /// Somebody who is enrolled.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Person {
     /// Readable, `[a-z0-9_-]+`, unique in this gallery, never changed.
     pub id: String,
@@ -47,7 +47,7 @@ impl Person {
 }
 
 /// A line of the list of people.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PersonSummary {
     /// Who.
     #[serde(flatten)]
@@ -71,7 +71,8 @@ impl PersonSummary {
 }
 
 /// Where a face is from. The same source isn't enrolled twice for one person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// A photo file; its sha256.
     Photo([u8; 32]),
@@ -100,7 +101,7 @@ impl Source {
 }
 
 /// An enrolled face, without its vectors and pixels.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FaceRecord {
     /// Number of the row; names the face in `kith people show`.
     pub face: i64,
@@ -117,9 +118,11 @@ pub struct FaceRecord {
 }
 
 /// The face with a margin, cut out of the photo so that another model can embed it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MarginCrop {
     /// A JPEG without metadata.
+    #[serde(with = "base64")]
     pub jpeg: Vec<u8>,
     /// x of its left edge in the photo, in pixels of the photo.
     pub left_px: f32,
@@ -154,7 +157,8 @@ impl MarginCrop {
 }
 
 /// A face to be enrolled.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewFace {
     /// Where it is from.
     pub source: Source,
@@ -166,6 +170,21 @@ pub struct NewFace {
     pub crop: Option<MarginCrop>,
     /// Its vector in the active space.
     pub embedding: Embedding,
+}
+
+/// Bytes as they are sent to a running daemon.
+mod base64 {
+    use data_encoding::BASE64;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        BASE64.decode(text.as_bytes()).map_err(serde::de::Error::custom)
+    }
 }
 
 pub(super) fn place_to_bytes(crop: &MarginCrop) -> Vec<u8> {

@@ -238,11 +238,32 @@ impl Work {
                 self.publish(Sent::Other, &topics.camera(&camera, "face"), jpeg, options);
             }
             Saying::Enrolled(people) => self.enrolled_changed(people),
+            Saying::Reloaded { cameras, presence_hold } => self.reloaded(cameras, presence_hold),
             Saying::Info(info) => {
                 self.info = Some(*info);
                 self.info_changed();
             }
         }
+    }
+
+    fn reloaded(&mut self, cameras: Vec<CameraId>, presence_hold: Duration) {
+        self.presence.set_hold(presence_hold);
+        let topics = self.desk.topics.clone();
+        let gone: Vec<CameraId> = self.cameras_online.keys().cloned().collect();
+        for camera in gone.into_iter().filter(|camera| !cameras.contains(camera)) {
+            self.cameras_online.remove(&camera);
+            for what in ["status", "people"] {
+                self.state(topics.camera(&camera, what), Vec::new());
+            }
+        }
+        for camera in &cameras {
+            self.cameras_online.entry(camera.clone()).or_insert(false);
+        }
+        if let Some(info) = &mut self.info {
+            info.cameras = cameras;
+        }
+        self.cameras_changed();
+        self.info_changed();
     }
 
     fn cameras_changed(&mut self) {

@@ -19,6 +19,7 @@ mod states;
 mod topics;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use connection::Connection;
 pub use desk::{Desk, Farewell};
@@ -72,6 +73,13 @@ pub enum Saying {
     },
     /// Everybody who is enrolled, at the start and whenever that changes.
     Enrolled(Vec<Person>),
+    /// A reload: these are the cameras now, and a person is present for so long after having been seen.
+    Reloaded {
+        /// All of them.
+        cameras: Vec<CameraId>,
+        /// `presence.hold_s`.
+        presence_hold: Duration,
+    },
     /// What `info` says.
     Info(Box<Info>),
 }

@@ -53,6 +53,11 @@ impl Presence {
         }
     }
 
+    /// From now on a person is held for so long.
+    pub(super) fn set_hold(&mut self, hold: Duration) {
+        self.hold = hold;
+    }
+
     /// Takes a sighting in.
     pub(super) fn see(&mut self, mut sighting: Sighting, now: Instant) -> Change {
         let id = sighting.person.id.clone();

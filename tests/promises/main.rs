@@ -17,6 +17,7 @@ mod clip;
 #[allow(dead_code, reason = "as above")]
 #[path = "../run/daemon.rs"]
 mod daemon;
+mod enrolment;
 #[path = "../given/mod.rs"]
 mod given;
 mod gpu;

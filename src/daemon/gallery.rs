@@ -1,0 +1,187 @@
+//! The thread that owns the daemon's gallery: it does what is asked for over the socket and MQTT, and notices what
+//! others change in the file. The new people are in use before an answer is given.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::admin::{Answer, Asked, Verb};
+use crate::event::ulid_text;
+use crate::gallery::{Gallery, GalleryError, Name, PersonSummary, Who};
+use crate::heartbeat::BEAT;
+use crate::identify::IdentifierSource;
+use crate::metrics::Instruments;
+use crate::publish::Saying;
+use crate::sightings::{Memory, Newcomer, Sightings, SightingsError, name_last_unknown};
+use crate::stop::Stop;
+use crate::watcher::SharedIdentifier;
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// Requests that may wait; each takes milliseconds, on a slow card a second.
+const ROOM: usize = 16;
+
+/// Enrols the last unknown visitor of a camera under a name.
+pub(super) type EnrolUnknown = Box<dyn FnMut(&mut Gallery, &str, &Name) -> Result<Newcomer, String> + Send>;
+
+/// How far is looked back for the last unknown visitor: long enough to have let somebody in first, too short to mean
+/// somebody else.
+const LAST_UNKNOWN_WITHIN: Duration = Duration::from_secs(3600);
+
+/// An [`EnrolUnknown`] over the visits in `state`, on a connection of its own.
+///
+/// # Errors
+/// When the database can't be used.
+pub(super) fn enrol_unknown(state: &Path) -> Result<EnrolUnknown, SightingsError> {
+    let mut sightings = Sightings::open(state)?;
+    Ok(Box::new(move |gallery, camera, name| {
+        let who = Who::Named(name.clone());
+        name_last_unknown(gallery, &mut sightings, camera, LAST_UNKNOWN_WITHIN, who, None)
+            .map_err(|error| error.to_string())
+    }))
+}
+
+/// The way to the thread, and its end of it. Made before the gallery is open, so that nobody waits for it.
+pub(super) fn inbox() -> (SyncSender<Asked>, Receiver<Asked>) {
+    sync_channel(ROOM)
+}
+
+/// What the thread needs.
+pub(super) struct GalleryDesk {
+    pub(super) gallery: Gallery,
+    pub(super) source: IdentifierSource,
+    /// What everybody identifies with.
+    pub(super) identifier: SharedIdentifier,
+    pub(super) sayings: mpsc::Sender<Saying>,
+    /// Where visits are remembered.
+    pub(super) memory: Option<Memory>,
+    pub(super) instruments: Arc<Instruments>,
+    /// `None` where unknown visitors are not remembered.
+    pub(super) enrol_unknown: Option<EnrolUnknown>,
+}
+
+impl GalleryDesk {
+    /// Starts the thread.
+    pub(super) fn start(mut self, asked: Receiver<Asked>, stop: &Stop) -> std::io::Result<thread::JoinHandle<()>> {
+        let stop = stop.beating(self.instruments.heartbeats.pulse("gallery"));
+        thread::Builder::new().name("gallery".to_owned()).spawn(move || {
+            let mut looked_at = Instant::now();
+            while !stop.is_set() {
+                match asked.recv_timeout(LOOK.min(BEAT)) {
+                    Ok(Asked { verb, reply }) => {
+                        // Who asked may have gone; it is done all the same.
+                        let _ = reply.send(self.answer(verb));
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                    // Nobody can ask any more, but others may still change the file.
+                    Err(RecvTimeoutError::Disconnected) => {
+                        stop.wait(LOOK);
+                    }
+                }
+                if looked_at.elapsed() >= LOOK {
+                    looked_at = Instant::now();
+                    if let Err(error) = self.look() {
+                        // The people of before stay known, but for those who could not be looked up any more.
+                        tracing::error!(%error, "can't read the changed gallery");
+                    }
+                }
+            }
+        })
+    }
+
+    /// Takes over what others changed.
+    fn look(&mut self) -> Result<(), GalleryError> {
+        if self.gallery.changed()? {
+            self.take_over()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Lets everybody work with the people of now.
+    fn take_over(&mut self) -> Result<(), GalleryError> {
+        let people = self.gallery.people()?;
+        // First, so that no visit of somebody new comes before their name, and none of somebody removed after it.
+        if let Some(memory) = &self.memory {
+            memory.people(people.iter().map(|summary| summary.person.uid).collect());
+        }
+        let identifier = self.source.identifier(Some(&self.gallery))?;
+        *self.identifier.write().unwrap_or_else(PoisonError::into_inner) = identifier;
+        tracing::info!(people = people.len(), "the gallery changed");
+        self.instruments.set_people(people.len());
+        let _ = self.sayings.blocking_send(enrolled(people));
+        Ok(())
+    }
+
+    fn answer(&mut self, verb: Verb) -> Answer {
+        let gallery = &mut self.gallery;
+        match verb {
+            Verb::People => answer(gallery.people()),
+            Verb::Person { person } => {
+                let found = gallery.find(&person).and_then(|person| {
+                    let faces = gallery.faces(&person.id)?;
+                    Ok(json!({"person": person, "faces": faces}))
+                });
+                answer(found)
+            }
+            Verb::Enrol { space, enrolments } => {
+                let done = gallery.enrol(&space, &enrolments);
+                for one in done.iter().flatten() {
+                    tracing::info!(person = one.person.id, faces = one.added, "enrolled");
+                }
+                self.changed(done)
+            }
+            Verb::EnrolUnknown { camera, name } => {
+                let Some(enrol) = &mut self.enrol_unknown else {
+                    return Err("unknown visitors are not remembered; set retain.unknown_hours".to_owned());
+                };
+                let enrolled = enrol(gallery, &camera, &name)?;
+                tracing::info!(person = enrolled.person.id, camera, "an unknown visitor got a name");
+                self.changed(Ok(enrolled))
+            }
+            Verb::Rename { person, name } => {
+                let done = gallery.rename(&person, &name);
+                self.changed(done)
+            }
+            Verb::Remove { people } => {
+                let done = gallery.remove(&people);
+                for one in done.iter().flatten() {
+                    tracing::info!(person = one.id, uid = ulid_text(one.uid), "removed");
+                }
+                self.changed(done)
+            }
+            Verb::Ignore { person, ignored } => {
+                let done = gallery.set_ignored(&person, ignored);
+                self.changed(done)
+            }
+            Verb::Status | Verb::Reload => Err("that is not about people".to_owned()),
+        }
+    }
+
+    /// Takes our own change over, then answers.
+    fn changed<T: Serialize>(&mut self, done: Result<T, GalleryError>) -> Answer {
+        // What is on the disk is in use, even where making the deletion real has failed.
+        if matches!(done, Ok(_) | Err(GalleryError::NotForgotten(_))) {
+            self.take_over()
+                .map_err(|error| format!("it is on the disk, but the running daemon can't work with it: {error}"))?;
+        }
+        answer(done)
+    }
+}
+
+/// Who is enrolled, but for those of whom nobody is to be told.
+pub(super) fn enrolled(people: Vec<PersonSummary>) -> Saying {
+    let told = people.into_iter().map(|summary| summary.person);
+    Saying::Enrolled(told.filter(|person| !person.ignored).collect())
+}
+
+fn answer<T: Serialize>(done: Result<T, GalleryError>) -> Answer {
+    let done = done.map_err(|error| error.to_string())?;
+    serde_json::to_value(done).map_err(|error| error.to_string())
+}

@@ -1,0 +1,48 @@
+//! The networks in use, as they are named to others.
+
+use std::sync::Arc;
+
+use crate::config::Settings;
+use crate::identify::IdentifierSource;
+use crate::model::{EmbedderModel, Kind, ModelFile};
+use crate::networks::{self, DETECTOR};
+use crate::publish::ModelInfo;
+
+pub(super) struct NetworksInUse {
+    /// In events: the embedder and perhaps the head, each with the first digits of its sha256.
+    pub(super) model: Arc<str>,
+    /// In `info`.
+    pub(super) files: Vec<ModelInfo>,
+}
+
+pub(super) fn networks_in_use(
+    settings: &Settings,
+    embedder: &EmbedderModel,
+    source: &IdentifierSource,
+) -> anyhow::Result<NetworksInUse> {
+    let head = match source {
+        IdentifierSource::Head(head) => Some(head.model()),
+        IdentifierSource::Gallery { .. } => None,
+    };
+    let catalogue = networks::catalogue(&settings.runtime)?;
+    let in_use = catalogue.models().filter(|model| match model.kind {
+        Kind::Detector => model.name == DETECTOR,
+        Kind::Embedder => model.name == embedder.name,
+        Kind::Head => head.is_some_and(|head| model.name == head.name),
+    });
+    let files = in_use.flat_map(|model| {
+        model.files.iter().map(|(role, file)| ModelInfo {
+            name: format!("{}/{role}", model.name),
+            sha256: file.sha256.clone(),
+        })
+    });
+    let with_digits = |name: &str, file: &ModelFile| format!("{name}-{}", file.sha256.get(..8).unwrap_or(&file.sha256));
+    let mut model = with_digits(&embedder.name, &embedder.file);
+    if let Some(head) = head {
+        model = format!("{model}+{}", with_digits(&head.name, &head.file));
+    }
+    Ok(NetworksInUse {
+        model: model.into(),
+        files: files.collect(),
+    })
+}
