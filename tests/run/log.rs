@@ -115,6 +115,24 @@ fn the_level_comes_from_the_configuration_unless_the_environment_says_it() {
 }
 
 #[test]
+fn a_reload_changes_the_level() {
+    let broker = Broker::start();
+    let home = Home::new();
+    let configure = |level: &str| {
+        let looped = format!("{}loop = true\n", door(&clip(&[], 1.0)));
+        home.configure(broker.port, "", &format!("[log]\nlevel = \"{level}\"\n{looped}"));
+    };
+    configure("warn");
+    let daemon = home.run_with(&[("RUST_LOG", String::new())]);
+    daemon.wait_for_log("nobody is enrolled");
+    configure("info");
+    daemon.signal(Signal::HUP);
+    // Said at `info`.
+    daemon.wait_for_log("reloaded");
+    assert!(!daemon.log().contains("the networks are open"), "{}", daemon.log());
+}
+
+#[test]
 fn the_journal_gets_priorities_and_no_times() {
     let broker = Broker::start();
     let home = Home::new();
