@@ -53,8 +53,11 @@ fn ffmpeg(settings: &CameraSettings, decode: Decode) -> CommandLine {
     }
     // Every input names the protocols that it may open, so that a playlist can't lead elsewhere.
     match &settings.address {
-        Address::File(path) => {
-            all.extend(words("-re -protocol_whitelist file"));
+        Address::File(path) | Address::Clip(path) => {
+            if matches!(settings.address, Address::File(_)) {
+                all.push("-re".into());
+            }
+            all.extend(words("-protocol_whitelist file"));
             if settings.looped {
                 all.extend(words("-stream_loop -1"));
             }
@@ -132,7 +135,8 @@ fn jetson(url: &Url, frames_per_second: f64) -> CommandLine {
         "! application/x-rtp,media=video ! parsebin ! nvv4l2decoder ! nvvidconv",
     ));
     all.extend(words("! video/x-raw,format=I420 ! videorate drop-only=true"));
-    all.push(format!("max-rate={}", frames_per_second.ceil()).into());
+    // Twice what is looked at, so that FFmpeg, which chooses from these, finds one for each slice of time.
+    all.push(format!("max-rate={}", 2.0 * frames_per_second.ceil()).into());
     all.extend(words("! matroskamux streamable=true ! fdsink fd=1 sync=false"));
     CommandLine {
         program: "gst-launch-1.0",

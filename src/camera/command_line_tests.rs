@@ -72,7 +72,7 @@ fn rtsp_on_a_jetson() {
         [
             "gst-launch-1.0 -q rtspsrc protocols=tcp latency=0 drop-on-latency=true location=rtsp://cam/live?a=b%27c%21d \
              ! application/x-rtp,media=video ! parsebin ! nvv4l2decoder ! nvvidconv ! video/x-raw,format=I420 \
-             ! videorate drop-only=true max-rate=8 ! matroskamux streamable=true ! fdsink fd=1 sync=false",
+             ! videorate drop-only=true max-rate=16 ! matroskamux streamable=true ! fdsink fd=1 sync=false",
             "ffmpeg -hide_banner -nostdin -nostats -loglevel error -fflags nobuffer -probesize 32768 -analyzeduration 0 \
              -f matroska -protocol_whitelist pipe -i pipe:0 -map 0:v:0 \
              -vf select='isnan(prev_selected_t)+isnan(t)+lt(t,prev_selected_t)+gt(floor(t*7.5),floor(prev_selected_t*7.5))',format=rgb24,pad=iw:ih+1 \

@@ -120,3 +120,17 @@ fn pictures_of_any_size_do_no_harm() {
         assert_eq!(looks(frames, Live::Nobody).len(), 3);
     }
 }
+
+/// The limit is far above what it takes, since tests run unoptimised beside each other; the time is printed.
+#[test]
+fn a_look_costs_next_to_nothing() {
+    let frame = scene(100, 60, 220, 10, 1);
+    let mut motion = Motion::default();
+    let began = Instant::now();
+    for _ in 0..100 {
+        motion.look(&frame, Instant::now(), Live::Nobody, EVERYWHERE);
+    }
+    let each = began.elapsed() / 100;
+    println!("a look at 1280x720 costs {each:?}");
+    assert!(each < Duration::from_millis(20));
+}

@@ -15,6 +15,9 @@ const LAST_PAUSE: Duration = Duration::from_secs(15);
 /// A camera that delivered for so long begins with the first pause again.
 const PROVEN: Duration = Duration::from_secs(30);
 
+/// How often the debug log says how many frames there were.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
 /// What a camera does at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CameraState {
@@ -98,6 +101,7 @@ impl Reader {
         changed: &dyn Fn(CameraState),
     ) -> Result<(), CameraError> {
         let mut delivers = source.waits();
+        let mut told = Instant::now();
         if delivers {
             tracing::info!("the camera waits for pictures");
             changed(CameraState::Online);
@@ -121,6 +125,10 @@ impl Reader {
                 pixels: picture.pixels,
             };
             *sequence += 1;
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                tracing::debug!(frames = *sequence, "the camera goes on");
+            }
             if self.slot.put(frame) {
                 frame_ready();
             }

@@ -19,7 +19,7 @@ use crate::stop::Stop;
 /// A camera that takes longer for a picture is not one to recognise people with.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Without a whole picture for so long, the camera counts as gone.
-const STALL: Duration = Duration::from_secs(20);
+const STALL: Duration = Duration::from_secs(15);
 /// As for photos that are enrolled.
 const MAX_BYTES: u64 = 10_000_000;
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::outbox::Depth;
 use super::presence::Sighting;
-use crate::camera::{Roster, Slot};
+use crate::camera::{Reading, Roster, Slot};
 use crate::engine::Meter;
 use crate::event::{time_text, two_decimals_down, ulid_text};
 use crate::frame::CameraId;
@@ -58,19 +58,19 @@ impl Info {
 }
 
 /// Who is in view.
-pub(super) fn in_view(people: &[Arc<Person>], unknown: usize) -> Value {
+pub(super) fn in_view(people: &[&Person], unknown: usize) -> Value {
     let people: Vec<Value> = people.iter().map(|person| named(person)).collect();
     json!({"people": people, "unknown": unknown})
 }
 
-/// What is known of a person's last sighting.
-pub(super) fn attributes(sighting: &Sighting) -> Value {
+/// What is known of a person's last sighting; all but the name is null until there is one since the start.
+pub(super) fn attributes(person: &Person, last: Option<&Sighting>) -> Value {
     json!({
-        "name": sighting.person.name.as_str(),
-        "camera": &*sighting.camera,
-        "last_seen": time_text(sighting.at.wall),
-        "confidence": two_decimals_down(sighting.confidence),
-        "event": sighting.event.map(ulid_text),
+        "name": person.name.as_str(),
+        "camera": last.map(|sighting| sighting.camera.to_string()),
+        "last_seen": last.map(|sighting| time_text(sighting.at.wall)),
+        "confidence": last.map(|sighting| two_decimals_down(sighting.confidence)),
+        "event": last.and_then(|sighting| sighting.event).map(ulid_text),
     })
 }
 
@@ -89,8 +89,8 @@ pub struct StatsSource {
 /// The counts at the last report.
 struct Before {
     at: Instant,
-    /// Of each camera: put and dropped.
-    frames: HashMap<CameraId, (u64, u64)>,
+    /// Of each camera: put, dropped, and what else its meter counts.
+    cameras: HashMap<CameraId, (u64, u64, Reading)>,
     detections: (u64, Duration),
     embeddings: (u64, Duration),
 }
@@ -101,7 +101,7 @@ impl StatsSource {
         Self {
             before: Before {
                 at: Instant::now(),
-                frames: frames(&cameras),
+                cameras: readings(&cameras),
                 detections: meter.detections.so_far(),
                 embeddings: meter.embeddings.so_far(),
             },
@@ -115,21 +115,28 @@ impl StatsSource {
     pub(super) fn json(&mut self) -> Value {
         let now = Before {
             at: Instant::now(),
-            frames: frames(&self.cameras),
+            cameras: readings(&self.cameras),
             detections: self.meter.detections.so_far(),
             embeddings: self.meter.embeddings.so_far(),
         };
         let seconds = now.at.saturating_duration_since(self.before.at).as_secs_f64().max(1e-3);
         let mut cameras = serde_json::Map::new();
-        for (id, after) in &now.frames {
+        for (id, after) in &now.cameras {
             // A camera that was restarted counts from 0 again.
-            let before = self.before.frames.get(id).filter(|before| before.0 <= after.0);
-            let before = before.copied().unwrap_or_default();
+            let before = self.before.cameras.get(id).filter(|before| before.0 <= after.0);
+            let (put, dropped, reading) = before.copied().unwrap_or_default();
             #[expect(clippy::cast_precision_loss, reason = "a minute's frames")]
-            let a_second = (after.0 - before.0) as f64 / seconds;
+            let a_second = (after.0 - put) as f64 / seconds;
             cameras.insert(
                 id.to_string(),
-                json!({"frames_per_second": tenths(a_second), "dropped": after.1.saturating_sub(before.1)}),
+                json!({
+                    "frames_per_second": tenths(a_second),
+                    "dropped": after.1.saturating_sub(dropped),
+                    "still": after.2.still.saturating_sub(reading.still),
+                    "old": after.2.old.saturating_sub(reading.old),
+                    "opened": after.2.opened.saturating_sub(reading.opened),
+                    "decode": after.2.decode,
+                }),
             );
         }
         let json = json!({
@@ -149,8 +156,11 @@ impl StatsSource {
     }
 }
 
-fn frames(cameras: &Roster) -> HashMap<CameraId, (u64, u64)> {
-    let counts = |(id, slot): (CameraId, Arc<Slot>)| (id, slot.counts());
+fn readings(cameras: &Roster) -> HashMap<CameraId, (u64, u64, Reading)> {
+    let counts = |(id, slot): (CameraId, Arc<Slot>)| {
+        let (put, dropped) = slot.counts();
+        (id, (put, dropped, slot.meter().read()))
+    };
     cameras.all().into_iter().map(counts).collect()
 }
 

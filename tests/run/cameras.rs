@@ -7,7 +7,7 @@ use rustix::process::{Signal, kill_process};
 use crate::broker::{Broker, Message, free_port, list};
 use crate::clip::clip;
 use crate::daemon::{Home, camera, door};
-use crate::rtsp::{Camera, Show, film};
+use crate::rtsp::{Camera, Fault, Show, film, film_as};
 
 fn status(heard: &[Message], camera: &str) -> Vec<String> {
     let topic = format!("kith/box/camera/{camera}/status");
@@ -103,21 +103,19 @@ fn a_stalled_rtsp_camera_is_offline_and_comes_back() {
     let broker = Broker::start();
     let home = Home::new();
     let film = film(&clip(&["obama2"], 3.0), "640x480");
-    let then = |then_silent| Show {
-        films: vec![film.clone()],
-        then_silent,
-    };
-    let rtsp = Camera::start(vec![then(true), then(false)]);
+    let rtsp = Camera::start(vec![Show { films: vec![film] }]);
     home.configure(broker.port, "", &camera("door", &rtsp.url));
     let subscriber = broker.subscribe();
     let daemon = home.run();
     subscriber.wait("somebody unknown", |heard| {
         heard.iter().any(|m| m.text().contains("\"event_type\":\"unknown\""))
     });
+    rtsp.misbehave(Fault::Silent);
     subscriber.wait("offline", |heard| {
         status(heard, "door") == ["offline", "online", "offline"]
     });
-    daemon.wait_for_log("no picture for 20 s");
+    daemon.wait_for_log("no picture for 15 s");
+    rtsp.misbehave(Fault::None);
     subscriber.wait("online again", |heard| {
         status(heard, "door") == ["offline", "online", "offline", "online"]
     });
@@ -129,15 +127,31 @@ fn a_camera_that_changes_its_resolution_is_opened_again() {
     let broker = Broker::start();
     let home = Home::new();
     let clip = clip(&["obama2"], 3.0);
-    let (large, small) = (film(&clip, "640x480"), film(&clip, "320x240"));
-    let show = |films| Show {
-        films,
-        then_silent: false,
-    };
-    let rtsp = Camera::start(vec![show(vec![large, small.clone()]), show(vec![small])]);
+    // The second turns the camera on its side: as many pixels as before.
+    for (size, width, height) in [("320x240", 320, 240), ("480x640", 480, 640)] {
+        let (large, other) = (film(&clip, "640x480"), film(&clip, size));
+        let show = |films| Show { films };
+        let rtsp = Camera::start(vec![show(vec![large, other.clone()]), show(vec![other])]);
+        home.configure(broker.port, "", &camera("door", &rtsp.url));
+        let daemon = home.run();
+        daemon.wait_for_log("width=640 height=480");
+        daemon.wait_for_log("size changed");
+        daemon.wait_for_log(&format!("width={width} height={height}"));
+    }
+}
+
+#[test]
+fn a_camera_that_sends_h265_is_seen() {
+    let broker = Broker::start();
+    let home = Home::new();
+    let rtsp = Camera::start(vec![Show {
+        films: vec![film_as(&clip(&["obama2"], 3.0), "640x480", "h265")],
+    }]);
     home.configure(broker.port, "", &camera("door", &rtsp.url));
+    let subscriber = broker.subscribe();
     let daemon = home.run();
-    daemon.wait_for_log("width=640 height=480");
-    daemon.wait_for_log("size changed");
-    daemon.wait_for_log("width=320 height=240");
+    subscriber.wait("somebody unknown", |heard| {
+        heard.iter().any(|m| m.text().contains("\"event_type\":\"unknown\""))
+    });
+    daemon.wait_for_log("decode=cpu");
 }

@@ -146,6 +146,12 @@ impl Daemon {
         );
     }
 
+    /// Waits for the next line of the log, for a tenth of a second at most.
+    pub(crate) fn wait_a_moment(&self) {
+        let log = self.log.lines.lock().unwrap();
+        drop(self.log.more.wait_timeout(log, Duration::from_millis(100)).unwrap());
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
     }

@@ -1,13 +1,14 @@
-//! A camera that speaks RTSP: plays H.264 files over the connection itself (RFC 2326 §10.12, RFC 6184), and can fall
-//! silent.
+//! A camera that speaks RTSP: plays H.264 and H.265 files over the connection itself (RFC 2326 §10.12, RFC 6184, RFC
+//! 7798), and can misbehave.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PICTURES_PER_SECOND: u32 = 15;
 /// Of RTP's clock for video.
@@ -15,17 +16,29 @@ const TICKS: u32 = 90_000 / PICTURES_PER_SECOND;
 const MAX_PACKET: usize = 1400;
 
 /// What one connection shows.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Show {
-    /// H.264 files, one after the other.
+    /// Files that end with `.h264` or `.h265`, all of one kind, one after the other, again and again.
     pub(crate) films: Vec<PathBuf>,
-    /// Whether it stays open and silent afterwards, instead of beginning again.
-    pub(crate) then_silent: bool,
+}
+
+/// How a camera misbehaves, on all its connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Fault {
+    #[default]
+    None,
+    /// Connections stay open, and nothing comes.
+    Silent,
+    /// The last quarter of each picture is missing.
+    Truncated,
+    /// Each picture has a time of its own, anywhere within thirteen hours.
+    WildTimes,
 }
 
 /// The camera; falls over when dropped.
 pub(crate) struct Camera {
     pub(crate) url: String,
+    fault: Arc<Mutex<Fault>>,
     _stop: Sender<()>,
 }
 
@@ -35,6 +48,8 @@ impl Camera {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("rtsp://127.0.0.1:{}/live", listener.local_addr().unwrap().port());
         let (stop, stopped) = channel();
+        let fault = Arc::new(Mutex::new(Fault::None));
+        let shared = Arc::clone(&fault);
         thread::spawn(move || {
             let mut shows = shows.into_iter().peekable();
             let mut players = Vec::new();
@@ -48,24 +63,39 @@ impl Camera {
                 }
                 let (alive, ended) = channel();
                 players.push(alive);
+                let fault = Arc::clone(&shared);
                 thread::spawn(move || {
-                    let _ = answer(&connection, &show, &ended);
+                    let _ = answer(&connection, &show, &fault, &ended);
                 });
             }
         });
-        Self { url, _stop: stop }
+        Self {
+            url,
+            fault,
+            _stop: stop,
+        }
+    }
+
+    /// Misbehaves from now on, or no longer.
+    pub(crate) fn misbehave(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = fault;
     }
 }
 
 /// The pictures of `clip` as an H.264 stream of the size `size`.
 pub(crate) fn film(clip: &Path, size: &str) -> PathBuf {
+    film_as(clip, size, "h264")
+}
+
+/// The pictures of `clip` as a stream of the size `size`, `h264` or `h265`.
+pub(crate) fn film_as(clip: &Path, size: &str, kind: &str) -> PathBuf {
     let name = clip.file_stem().unwrap().to_string_lossy();
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{size}.h264"));
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{size}.{kind}"));
     if path.exists() {
         return path;
     }
     let new = tempfile::Builder::new()
-        .suffix(".h264")
+        .suffix(&format!(".{kind}"))
         .tempfile_in(path.parent().unwrap())
         .unwrap()
         .into_temp_path();
@@ -78,21 +108,31 @@ pub(crate) fn film(clip: &Path, size: &str) -> PathBuf {
             size,
             "-r",
             &rate,
-            "-c:v",
-            "libx264",
             "-preset",
             "veryfast",
             "-tune",
             "zerolatency",
-        ])
-        .args([
-            "-x264-params",
-            "sliced-threads=0:keyint=15",
             "-pix_fmt",
             "yuv420p",
-            "-f",
-            "h264",
         ])
+        .args(match kind {
+            "h265" => [
+                "-c:v",
+                "libx265",
+                "-x265-params",
+                "keyint=15:log-level=error",
+                "-f",
+                "hevc",
+            ],
+            _ => [
+                "-c:v",
+                "libx264",
+                "-x264-params",
+                "sliced-threads=0:keyint=15",
+                "-f",
+                "h264",
+            ],
+        })
         .arg(&new)
         .output()
         .expect("ffmpeg is missing; `cargo xtask test` sets it up");
@@ -106,7 +146,8 @@ pub(crate) fn film(clip: &Path, size: &str) -> PathBuf {
 }
 
 /// Answers the requests of one connection, and plays when it is told to.
-fn answer(connection: &TcpStream, show: &Show, ended: &Receiver<()>) -> std::io::Result<()> {
+fn answer(connection: &TcpStream, show: &Show, fault: &Mutex<Fault>, ended: &Receiver<()>) -> std::io::Result<()> {
+    let codec = Codec::of(&show.films[0]);
     let mut requests = BufReader::new(connection.try_clone()?);
     let mut reply = connection;
     loop {
@@ -120,13 +161,16 @@ fn answer(connection: &TcpStream, show: &Show, ended: &Receiver<()>) -> std::io:
             .lines()
             .find_map(|line| line.strip_prefix("CSeq: "))
             .unwrap_or("0");
+        let description = format!(
+            "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=test\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n{}a=control:track1\r\n",
+            match codec {
+                Codec::H264 => "a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\n",
+                Codec::H265 => "a=rtpmap:96 H265/90000\r\n",
+            }
+        );
         let (headers, body) = match request.split(' ').next().unwrap_or_default() {
             "OPTIONS" => ("Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n", ""),
-            "DESCRIBE" => (
-                "Content-Type: application/sdp\r\n",
-                "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=test\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n\
-                 a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:track1\r\n",
-            ),
+            "DESCRIBE" => ("Content-Type: application/sdp\r\n", description.as_str()),
             "SETUP" => ("Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n", ""),
             _ => ("", ""),
         };
@@ -136,35 +180,97 @@ fn answer(connection: &TcpStream, show: &Show, ended: &Receiver<()>) -> std::io:
             "RTSP/1.0 200 OK\r\nCSeq: {number}\r\nSession: 1\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
         )?;
         if request.starts_with("PLAY") {
-            return play(connection, show, ended);
+            return play(connection, show, fault, ended);
         }
     }
 }
 
-fn play(connection: &TcpStream, show: &Show, ended: &Receiver<()>) -> std::io::Result<()> {
+fn play(connection: &TcpStream, show: &Show, fault: &Mutex<Fault>, ended: &Receiver<()>) -> std::io::Result<()> {
+    let codec = Codec::of(&show.films[0]);
     let mut rtp = Rtp {
         connection,
+        codec,
         sequence: 0,
         time: 0,
     };
+    let (mut time, mut due) = (0_u32, Instant::now());
     loop {
         for film in &show.films {
             let bytes = std::fs::read(film)?;
             for unit in units(&bytes) {
-                // A slice that begins with its first macroblock begins a picture.
-                let begins_picture =
-                    matches!(unit[0] & 0x1F, 1 | 5) && unit.get(1).is_some_and(|byte| byte & 0x80 != 0);
-                rtp.send(unit, begins_picture)?;
+                let begins_picture = codec.begins_picture(unit);
+                let fault_now = *fault.lock().unwrap();
+                if fault_now == Fault::WildTimes && begins_picture {
+                    rtp.time = fastrand::u32(..);
+                }
+                if fault_now == Fault::Silent {
+                    if !wait_for_better(fault, ended) {
+                        return Ok(());
+                    }
+                    due = Instant::now();
+                }
+                let whole = !(begins_picture && fault_now == Fault::Truncated);
+                rtp.send(
+                    &unit[..if whole { unit.len() } else { (unit.len() * 3 / 4).max(2) }],
+                    begins_picture,
+                )?;
                 if begins_picture {
-                    rtp.time = rtp.time.wrapping_add(TICKS);
+                    time = time.wrapping_add(TICKS);
+                    rtp.time = time;
                     // Real time, and an end when the test is over.
-                    let _ = ended.recv_timeout(Duration::from_secs(1) / PICTURES_PER_SECOND);
+                    due += Duration::from_secs(1) / PICTURES_PER_SECOND;
+                    let pause = due.saturating_duration_since(Instant::now());
+                    if ended.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+                        return Ok(());
+                    }
                 }
             }
         }
-        if show.then_silent {
-            let _ = ended.recv();
-            return Ok(());
+    }
+}
+
+/// Waits until the camera is no longer silent; `false` when the test is over.
+fn wait_for_better(fault: &Mutex<Fault>, ended: &Receiver<()>) -> bool {
+    while *fault.lock().unwrap() == Fault::Silent {
+        if ended.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Disconnected) {
+            return false;
+        }
+    }
+    true
+}
+
+#[derive(Clone, Copy)]
+enum Codec {
+    H264,
+    H265,
+}
+
+impl Codec {
+    fn of(film: &Path) -> Self {
+        match film.extension().and_then(|ending| ending.to_str()) {
+            Some("h265") => Self::H265,
+            _ => Self::H264,
+        }
+    }
+
+    /// Whether the unit is a slice that begins with the first part of a picture.
+    fn begins_picture(self, unit: &[u8]) -> bool {
+        let first = |at: usize| unit.get(at).is_some_and(|byte| byte & 0x80 != 0);
+        match self {
+            Self::H264 => matches!(unit[0] & 0x1F, 1 | 5) && first(1),
+            Self::H265 => (unit[0] >> 1) & 0x3F < 32 && first(2),
+        }
+    }
+
+    /// What stands before the part of a unit that begins with `unit`, and how much of the unit it stands for.
+    fn fragment(self, unit: &[u8], first: bool, last: bool) -> (Vec<u8>, usize) {
+        let ends = (u8::from(first) << 7) | (u8::from(last) << 6);
+        match self {
+            Self::H264 => (vec![(unit[0] & 0xE0) | 28, ends | (unit[0] & 0x1F)], 1),
+            Self::H265 => (
+                vec![(unit[0] & 0x81) | 49 << 1, unit[1], ends | ((unit[0] >> 1) & 0x3F)],
+                2,
+            ),
         }
     }
 }
@@ -192,6 +298,7 @@ fn units(bytes: &[u8]) -> Vec<&[u8]> {
 
 struct Rtp<'a> {
     connection: &'a TcpStream,
+    codec: Codec,
     sequence: u16,
     time: u32,
 }
@@ -202,14 +309,11 @@ impl Rtp<'_> {
         if unit.len() <= MAX_PACKET {
             return self.packet(&[], unit, last_of_picture);
         }
-        let (head, rest) = (unit[0], &unit[1..]);
+        let rest = &unit[self.codec.fragment(unit, true, false).1..];
         let count = rest.chunks(MAX_PACKET).len();
         for (index, part) in rest.chunks(MAX_PACKET).enumerate() {
             let (first, last) = (index == 0, index + 1 == count);
-            let fragment = [
-                (head & 0xE0) | 28,
-                (u8::from(first) << 7) | (u8::from(last) << 6) | (head & 0x1F),
-            ];
+            let (fragment, _) = self.codec.fragment(unit, first, last);
             self.packet(&fragment, part, last && last_of_picture)?;
         }
         Ok(())
