@@ -58,6 +58,27 @@ fn the_status_line_says_what_goes_on() {
     });
 }
 
+/// systemd takes a reload for done at the `READY=1` after a `RELOADING=1` that carries the time.
+#[test]
+fn a_reload_is_told_from_its_beginning_to_its_end() {
+    let home = Home::new();
+    let looped = format!("{}loop = true\n", door(&clip(&["obama2"], 3.0)));
+    home.configure(free_port(), "", &looped);
+    let mut supervisor = Supervisor::start(None);
+    let daemon = home.run_with(&supervisor.environment());
+    supervisor.wait_for("READY=1");
+    daemon.signal(Signal::HUP);
+    supervisor.wait_for("READY=1");
+    let words = supervisor.words();
+    let reloading = position(words, "RELOADING=1").unwrap();
+    let ready: Vec<usize> = (0..words.len()).filter(|at| words[*at] == "READY=1").collect();
+    assert!(words[reloading + 1].starts_with("MONOTONIC_USEC="), "{words:?}");
+    assert!(
+        ready.len() == 2 && ready[0] < reloading && reloading < ready[1],
+        "{words:?}"
+    );
+}
+
 #[test]
 fn nothing_is_said_about_a_watchdog_that_nobody_keeps() {
     let broker = Broker::start();
