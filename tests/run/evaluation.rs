@@ -129,13 +129,13 @@ fn photos_are_explained_with_the_reason_that_is_true() {
         let right = (right.round() as u32).min(obama.width());
         at("cut-off.png", &obama.view(0, 0, right, obama.height()).to_image())
     };
-    for (file, why) in [
-        (photos().join("biden.jpg"), "below_threshold"),
-        (far, "too_small"),
-        (blurred, "blurred"),
-        (cut_off, "cut_off"),
+    for (file, min_face, why) in [
+        (photos().join("biden.jpg"), "40", "below_threshold"),
+        (far, "100", "too_small"),
+        (blurred, "40", "blurred"),
+        (cut_off, "40", "cut_off"),
     ] {
-        let (_, found) = lines(&home, &["explain"], &[&file]);
+        let (_, found) = lines(&home, &["explain", "--min-face", min_face], &[&file]);
         assert!(reasons(&found[0]).contains(&why), "{}: {found:#?}", file.display());
     }
     // Who is recognised lacks nothing but the vote, which one picture can't hold.
