@@ -70,12 +70,12 @@ impl Stage {
     }
 
     /// Tells a judgement of `track`, as the visits do.
-    fn tell(&self, track: &mut Track, judgement: Judgement) {
+    fn tell(&self, track: &mut Track, judgement: &Judgement) {
         let was = track.shots.verdict.clone();
-        if let Judgement::Voted(verdict) | Judgement::Corrected(verdict) = &judgement {
+        if let Judgement::Voted(verdict) | Judgement::Corrected(verdict) = judgement {
             track.shots.verdict = Some(verdict.clone());
         }
-        self.announcer.judged(track, &judgement, was.as_ref(), self.now);
+        self.announcer.judged(track, judgement, was.as_ref(), self.now);
     }
 
     /// The events since the last call: kind and person.
@@ -116,22 +116,22 @@ fn somebody_who_is_ignored_makes_no_event() {
     let stage = stage();
     let postman = || verdict(Some("postman"), true);
     let mut track = stage.track();
-    stage.tell(&mut track, Judgement::Preliminary(postman()));
-    stage.tell(&mut track, Judgement::Voted(postman()));
+    stage.tell(&mut track, &Judgement::Preliminary(postman()));
+    stage.tell(&mut track, &Judgement::Voted(postman()));
     stage.announcer.ended(&track);
     assert!(stage.events().is_empty());
 
     // A first shot that named nobody was said; the rest is not.
     let mut track = stage.track();
-    stage.tell(&mut track, Judgement::Preliminary(verdict(None, false)));
-    stage.tell(&mut track, Judgement::Voted(postman()));
+    stage.tell(&mut track, &Judgement::Preliminary(verdict(None, false)));
+    stage.tell(&mut track, &Judgement::Voted(postman()));
     stage.announcer.ended(&track);
     assert_eq!(stage.events(), ["preliminary nobody"]);
 
     // What was said wrongly is taken back, and who was announced leaves.
     let mut track = stage.track();
-    stage.tell(&mut track, Judgement::Voted(named("alice")));
-    stage.tell(&mut track, Judgement::Corrected(postman()));
+    stage.tell(&mut track, &Judgement::Voted(named("alice")));
+    stage.tell(&mut track, &Judgement::Corrected(postman()));
     stage.announcer.ended(&track);
     assert_eq!(
         stage.events(),
@@ -143,12 +143,12 @@ fn somebody_who_is_ignored_makes_no_event() {
 fn a_name_that_was_taken_back_is_announced_where_it_belongs() {
     let stage = stage();
     let (mut lookalike, mut alice) = (stage.track(), stage.track());
-    stage.tell(&mut lookalike, Judgement::Voted(named("alice")));
-    stage.tell(&mut alice, Judgement::Voted(named("alice")));
+    stage.tell(&mut lookalike, &Judgement::Voted(named("alice")));
+    stage.tell(&mut alice, &Judgement::Voted(named("alice")));
     assert_eq!(stage.events(), ["recognized alice"], "announced a moment ago");
-    stage.tell(&mut lookalike, Judgement::Corrected(verdict(None, false)));
+    stage.tell(&mut lookalike, &Judgement::Corrected(verdict(None, false)));
     let mut again = stage.track();
-    stage.tell(&mut again, Judgement::Voted(named("alice")));
+    stage.tell(&mut again, &Judgement::Voted(named("alice")));
     assert_eq!(stage.events(), ["corrected nobody", "recognized alice"]);
 }
 
@@ -156,10 +156,10 @@ fn a_name_that_was_taken_back_is_announced_where_it_belongs() {
 fn whoever_was_corrected_to_a_name_was_announced_with_it() {
     let stage = stage();
     let mut track = stage.track();
-    stage.tell(&mut track, Judgement::Voted(verdict(None, false)));
-    stage.tell(&mut track, Judgement::Corrected(named("alice")));
+    stage.tell(&mut track, &Judgement::Voted(verdict(None, false)));
+    stage.tell(&mut track, &Judgement::Corrected(named("alice")));
     let mut broken = stage.track();
-    stage.tell(&mut broken, Judgement::Voted(named("alice")));
+    stage.tell(&mut broken, &Judgement::Voted(named("alice")));
     assert_eq!(stage.events(), ["unknown nobody", "corrected alice"]);
 }
 
@@ -167,7 +167,7 @@ fn whoever_was_corrected_to_a_name_was_announced_with_it() {
 fn a_track_that_was_joined_says_nothing_more() {
     let stage = stage();
     let mut track = stage.track();
-    stage.tell(&mut track, Judgement::Preliminary(named("alice")));
+    stage.tell(&mut track, &Judgement::Preliminary(named("alice")));
     stage.announcer.joined(track.id);
     track.shots.verdict = Some(named("alice"));
     stage.announcer.ended(&track);

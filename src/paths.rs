@@ -15,6 +15,15 @@ pub fn state_dir(given: Option<&Path>) -> PathBuf {
         .unwrap_or_else(|| PathBuf::from("/var/lib/kith"))
 }
 
+/// The folder of the daemon's socket, where systemd gives one (`RUNTIME_DIRECTORY`).
+pub fn runtime_dir() -> Option<PathBuf> {
+    let folders = env::var_os("RUNTIME_DIRECTORY")?;
+    // systemd lists several folders with colons between them.
+    env::split_paths(&folders)
+        .next()
+        .filter(|folder| !folder.as_os_str().is_empty())
+}
+
 /// The folder that holds `models.toml` and the `.onnx` files: `given` (`runtime.models`, `KITH_MODELS`), else
 /// `/usr/share/kith/onnx`, else the first `onnx/models.toml` beside or above the program, as in a checkout.
 pub fn models_dir(given: Option<&Path>) -> PathBuf {

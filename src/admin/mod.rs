@@ -3,10 +3,16 @@
 //!
 //! - `socket`: the daemon's side of the socket
 //! - `client`: the commands' side
+//! - `keeper`: the daemon or the database, for commands
 //! - `peers`: who may
 //!
 //! Everything that changes the gallery is done by the gallery's thread, which has the new people in use before it
 //! answers: an answer says that somebody is live.
+
+mod client;
+mod keeper;
+mod peers;
+mod socket;
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -15,7 +21,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use crate::gallery::{Enrolment, Name};
+pub use client::{AdminError, Client};
+pub use keeper::{Keeper, service_socket};
+pub use socket::{FILE_NAME, Socket};
+
+use crate::gallery::{Enrolment, Name, NewFace, Threshold};
 
 /// What can be asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +67,29 @@ pub enum Verb {
     Remove {
         /// Ids or names.
         people: Vec<String>,
+    },
+    /// Give a person another threshold than everybody's, or take it away.
+    Threshold {
+        /// Id or name.
+        person: String,
+        /// Which one.
+        which: Threshold,
+        /// Above 0 and at most 1; `None` takes it away.
+        value: Option<f64>,
+    },
+    /// Add faces of somebody who is taken for a person, and is not.
+    Not {
+        /// Id or name.
+        person: String,
+        /// The embedding space of the vectors.
+        space: String,
+        /// The faces.
+        faces: Vec<NewFace>,
+    },
+    /// Forget all such faces of a person.
+    ForgetNot {
+        /// Id or name.
+        person: String,
     },
     /// Tell nobody of a person, or tell again.
     Ignore {

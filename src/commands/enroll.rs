@@ -15,9 +15,8 @@ use super::Common;
 use super::photos::{collect, photos_in};
 use super::terminal::{complain, say};
 use crate::enrolment::{self, PersonReport, Photos, Report, Rules, Which};
-use crate::gallery::{Gallery, Name, Person, Who};
+use crate::gallery::{Name, Person, Who};
 use crate::networks::Networks;
-use crate::paths;
 
 /// The arguments of `kith enroll`.
 #[derive(Debug, clap::Args)]
@@ -104,10 +103,10 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         skip_bad: args.skip_bad,
     };
     // Opened before the networks, which take longer: a gallery that can't be used should say so at once.
-    let mut gallery = Gallery::open(&paths::state_dir(common.state.as_deref()))?;
+    let mut keeper = common.keeper()?;
     let mut networks = Networks::open(&common.runtime_settings(args.threads))?;
     let progress = progress_bar(photos);
-    let report = enrolment::enrol(&mut gallery, &mut networks, &people, &rules, &|| progress.inc(1))?;
+    let report = enrolment::enrol(&mut keeper, &mut networks, &people, &rules, &|| progress.inc(1))?;
     progress.finish_and_clear();
     if args.json {
         print_json(&report)?;

@@ -25,6 +25,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::admin::{self, Keeper};
+use crate::gallery::Gallery;
+use crate::paths;
 use crate::runtime::{Provider, RuntimeSettings};
 
 /// Knows the faces that cameras see, and says over MQTT who is there.
@@ -51,6 +54,15 @@ pub struct Common {
         help_heading = "Everywhere"
     )]
     pub state: Option<PathBuf>,
+    /// The running daemon's socket [default: in the state folder, or /run/kith/kith.sock]
+    #[arg(
+        long,
+        global = true,
+        env = "KITH_SOCKET",
+        value_name = "FILE",
+        help_heading = "Everywhere"
+    )]
+    pub socket: Option<PathBuf>,
     /// Folder of models.toml and the .onnx files
     #[arg(
         long,
@@ -93,6 +105,31 @@ pub struct Common {
 }
 
 impl Common {
+    /// Whether a daemon may keep the gallery though there is none in the state folder.
+    pub fn may_be_served(&self) -> bool {
+        self.socket.is_some() || (self.state.is_none() && admin::service_socket().exists())
+    }
+
+    /// The gallery, kept by the running daemon if there is one.
+    ///
+    /// # Errors
+    /// When there is a daemon that doesn't let us, or the database can't be opened.
+    pub fn keeper(&self) -> anyhow::Result<Keeper> {
+        let state_dir = paths::state_dir(self.state.as_deref());
+        let service = admin::service_socket();
+        // A person without a gallery of their own means the service's.
+        let means_service =
+            self.socket.is_none() && self.state.is_none() && !Gallery::exists(&state_dir) && service.exists();
+        let socket = self.socket.as_deref().or(means_service.then_some(service.as_path()));
+        let keeper = Keeper::open(&state_dir, socket)?;
+        anyhow::ensure!(
+            self.socket.is_none() || keeper.is_daemon(),
+            "no daemon listens at {}",
+            self.socket.as_deref().unwrap_or(&service).display()
+        );
+        Ok(keeper)
+    }
+
     /// The runtime settings of a command that reads no configuration file.
     pub fn runtime_settings(&self, threads: Option<usize>) -> RuntimeSettings {
         RuntimeSettings {

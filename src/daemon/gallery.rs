@@ -160,6 +160,18 @@ impl GalleryDesk {
                 let done = gallery.set_ignored(&person, ignored);
                 self.changed(done)
             }
+            Verb::Threshold { person, which, value } => {
+                let done = gallery.set_threshold(&person, which, value);
+                self.changed(done)
+            }
+            Verb::Not { person, space, faces } => {
+                let done = gallery.add_negatives(&person, &space, &faces);
+                self.changed(done)
+            }
+            Verb::ForgetNot { person } => {
+                let done = gallery.forget_negatives(&person);
+                self.changed(done)
+            }
             Verb::Status | Verb::Reload => Err("that is not about people".to_owned()),
         }
     }

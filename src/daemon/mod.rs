@@ -18,6 +18,7 @@ mod gallery;
 mod in_use;
 mod node;
 mod reload;
+mod requests;
 mod signals;
 mod supervisor;
 mod watchdog;
@@ -41,7 +42,7 @@ use in_use::networks_in_use;
 use reload::FileWatch;
 use watchdog::{Watch, Watchdog};
 
-use crate::admin::{Answer, Asked, Handler, Verb};
+use crate::admin::{Answer, Asked, Handler, Socket, Verb};
 use crate::camera::Roster;
 use crate::config::{ConfigError, Settings};
 use crate::engine::{self, EngineFacts, Meter};
@@ -51,7 +52,9 @@ use crate::gallery::Gallery;
 use crate::heartbeat::{BEAT, Heartbeats, Pulse};
 use crate::http;
 use crate::identify::IdentifierSource;
+use crate::log::Log;
 use crate::metrics::Instruments;
+use crate::paths;
 use crate::publish::{Connection, Info, Outbox, Publisher, Publishing, Saying, StatsSource};
 use crate::sightings::{Memory, Retention, Sightings};
 use crate::state_dir;
@@ -74,6 +77,8 @@ pub struct Start {
     pub file: PathBuf,
     /// Reads the configuration again.
     pub load: Box<dyn Fn() -> Result<Settings, ConfigError>>,
+    /// The running log.
+    pub log: Log,
 }
 
 /// Why the daemon ended.
@@ -158,7 +163,7 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
             cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
             faces: settings.publish_faces,
             presence_hold: settings.presence_hold,
-            requests: None,
+            requests: settings.requests.then(|| requests::start(&runtime, handler.clone())),
             connection: instruments.connection.clone(),
             stats: Box::new(|depth| {
                 StatsSource::new(instruments.cameras.clone(), Arc::clone(&instruments.engine), depth)
@@ -177,7 +182,11 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
         http::start(runtime.handle(), address, Arc::clone(&instruments));
     }
     tracing::info!(%node, broker = %format!("{}:{}", settings.mqtt.host, settings.mqtt.port), "started");
-    let _ = &handler;
+    let runtime_dir = paths::runtime_dir();
+    let socket = Socket::listen(runtime.handle(), state, runtime_dir.as_deref(), handler);
+    if let Err(error) = &socket {
+        tracing::warn!(%error, "can't listen for requests; commands use the database itself");
+    }
 
     let facts = match wait_for_networks(&news) {
         Ok(Ok(facts)) => facts,
@@ -393,6 +402,9 @@ impl Running<'_> {
         }
         let rules_differ = reload::rules_differ(&self.settings, &new);
         let new = reload::taken_over(&self.settings, new);
+        if new.log.level != self.settings.log.level && !self.start.log.set_level(new.log.level) {
+            tracing::warn!("RUST_LOG says how much is logged, not log.level");
+        }
         self.settings = new;
         let changes = self
             .cameras
@@ -404,6 +416,7 @@ impl Running<'_> {
         self.publishing.say(Saying::Reloaded {
             cameras: self.settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
             presence_hold: self.settings.presence_hold,
+            faces: self.settings.publish_faces,
         });
         Ok(reload::answer(&changes, &needs_restart))
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::cameras::Changes;
-use crate::config::Settings;
+use crate::config::{LogSettings, Settings};
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -27,6 +27,7 @@ pub(super) fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str>
     part("requests", old.requests != new.requests);
     part("runtime", old.runtime != new.runtime);
     part("identify", old.identify_by != new.identify_by);
+    part("log.format", old.log.format != new.log.format);
     part("http", old.http != new.http);
     part("watchdog", old.watchdog_silence != new.watchdog_silence);
     part(
@@ -49,6 +50,10 @@ pub(super) fn taken_over(old: &Settings, new: Settings) -> Settings {
         identify_by: old.identify_by,
         http: old.http,
         watchdog_silence: old.watchdog_silence,
+        log: LogSettings {
+            format: old.log.format,
+            ..new.log
+        },
         ..new
     }
 }

@@ -16,6 +16,7 @@ use check::{checked_face, embed};
 pub use negative::{Negatives, add_negatives};
 pub use refusal::{Refusal, Warning};
 
+use crate::admin::Keeper;
 use crate::embed::Embedding;
 use crate::gallery::{Enrolled, Enrolment, Gallery, Name, NewFace, Person, Who};
 use crate::model::Thresholds;
@@ -109,7 +110,7 @@ pub struct PhotoReport {
 /// # Errors
 /// When the networks or the gallery fail; then nobody was enrolled.
 pub fn enrol(
-    gallery: &mut Gallery,
+    keeper: &mut Keeper,
     networks: &mut Networks,
     people: &[Photos],
     rules: &Rules,
@@ -142,8 +143,8 @@ pub fn enrol(
             faces: faces.iter().map(|(_, face)| face.clone()).collect(),
         })
         .collect();
-    let before = gallery.vectors(space)?;
-    let enrolled = gallery.enrol(space, &enrolments)?;
+    let before = keeper.vectors(space)?;
+    let enrolled = keeper.enrol(space, &enrolments)?;
     // Only now is it known who is who; and a warning needn't stop anybody.
     let new = enrolled.iter().zip(&accepted).flat_map(|(enrolled, (_, faces))| {
         let added = faces.iter().zip(&enrolled.already).filter(|(_, already)| !**already);

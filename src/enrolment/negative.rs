@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::check::{checked_face, embed};
 use super::{Refusal, Rules};
-use crate::gallery::{Gallery, NewFace, Person};
+use crate::admin::Keeper;
+use crate::gallery::{NewFace, Person};
 use crate::networks::Networks;
 
 /// What became of negative examples.
@@ -24,14 +25,14 @@ pub struct Negatives {
 /// # Errors
 /// When there is no such person, a face is enrolled as theirs, or the networks or the gallery fail; then none was taken.
 pub fn add_negatives(
-    gallery: &mut Gallery,
+    keeper: &mut Keeper,
     networks: &mut Networks,
     wanted: &str,
     files: &[PathBuf],
     rules: &Rules,
 ) -> anyhow::Result<Negatives> {
     // Before the networks look at anything, which takes its time.
-    let person = gallery.find(wanted)?;
+    let person = keeper.find(wanted)?;
     let (mut faces, mut refused) = (Vec::new(), Vec::new());
     for file in files {
         match checked_face(networks, file, rules)? {
@@ -47,7 +48,7 @@ pub fn add_negatives(
         });
     }
     let (files, faces): (Vec<PathBuf>, Vec<NewFace>) = embed(networks, faces)?.into_iter().unzip();
-    let (person, already) = gallery.add_negatives(&person.id, networks.embedder.space(), &faces)?;
+    let (person, already) = keeper.add_negatives(&person.id, networks.embedder.space(), &faces)?;
     Ok(Negatives {
         person,
         photos: files.into_iter().zip(already).collect(),

@@ -1,6 +1,7 @@
 //! What is marked about people: whom to ignore, whose threshold is another than everybody's, and whom somebody is not.
 
 use rusqlite::{Transaction, params};
+use serde::{Deserialize, Serialize};
 
 use super::Gallery;
 use super::enrol::add_faces;
@@ -9,7 +10,8 @@ use super::people::find;
 use super::record::{NewFace, Person};
 
 /// From where on a face is a person's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Threshold {
     /// By the gallery: cosine similarity.
     Cosine,

@@ -94,7 +94,7 @@ pub(super) fn forget_person(transaction: &Transaction<'_>, rows: u64, uid: Ulid)
             .execute([number])?;
         ids.push(id);
     }
-    let added = insert_gap(transaction, "somebody in them was removed", &ids)?;
+    let added = insert_gap(transaction, "somebody in them was removed or is ignored now", &ids)?;
     Ok(rows + added as u64 - taken)
 }
 

@@ -3,13 +3,18 @@
 use std::error::Error;
 use std::io;
 
-use rumqttc::ConnectionError;
 use rumqttc::mqttbytes::v5::ConnectReturnCode;
 use rumqttc::tokio_rustls::rustls::{AlertDescription, CertificateError, Error as TlsError};
+use rumqttc::{ConnectionError, StateError, mqttbytes};
 
 /// What went wrong and what to do about it.
 pub fn in_words(error: &ConnectionError) -> String {
-    if let Some(error) = tls_error(error) {
+    // This one of the client's errors does not name its source.
+    let below: &(dyn Error + 'static) = match error {
+        ConnectionError::MqttState(StateError::Deserialization(mqttbytes::Error::Io(error))) => error,
+        other => other,
+    };
+    if let Some(error) = tls_error(below) {
         return tls_in_words(error);
     }
     match error {

@@ -89,6 +89,8 @@ pub enum Saying {
         cameras: Vec<CameraId>,
         /// `presence.hold_s`.
         presence_hold: Duration,
+        /// Whether pictures of faces are published.
+        faces: bool,
     },
     /// What `info` says.
     Info(Box<Info>),

@@ -180,3 +180,57 @@ fn memory_mib() -> Option<u64> {
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64 / (1024 * 1024))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gallery::Name;
+
+    /// The reference shows every message as it is: same keys, same types.
+    #[test]
+    fn the_reference_shows_the_messages_as_they_are() {
+        let page = include_str!("../../docs/reference/mqtt.md");
+        let examples: Vec<Value> = page
+            .split("```json\n")
+            .skip(1)
+            .filter_map(|rest| serde_json::from_str(rest.split("```").next()?).ok())
+            .collect();
+        let shown = |key: &str| {
+            let found = examples.iter().find(|example| example.get(key).is_some());
+            found.unwrap_or_else(|| panic!("no example has {key}"))
+        };
+        let alice = Person::new("alice", ulid::Ulid::generate(), Name::parse("Alice").unwrap());
+        let kinds = |value: &Value| -> Vec<(String, std::mem::Discriminant<Value>)> {
+            let keys = value.as_object().unwrap().iter();
+            keys.map(|(key, value)| (key.clone(), std::mem::discriminant(value)))
+                .collect()
+        };
+        assert_eq!(kinds(shown("unknown")), kinds(&in_view(&[&alice], 1)));
+        assert_eq!(kinds(&shown("unknown")["people"][0]), kinds(&named(&alice)));
+        let sighting = Sighting {
+            person: Arc::new(alice.clone()),
+            camera: "door".into(),
+            at: crate::frame::CapturedAt {
+                monotonic: Instant::now(),
+                wall: Timestamp::now(),
+            },
+            confidence: 0.97,
+            event: Some(ulid::Ulid::generate()),
+        };
+        assert_eq!(kinds(shown("last_seen")), kinds(&attributes(&alice, Some(&sighting))));
+        for topic in [
+            "status",
+            "info",
+            "stats",
+            "sight",
+            "people",
+            "face",
+            "event",
+            "state",
+            "attributes",
+            "log",
+        ] {
+            assert!(page.contains(&format!("/{topic}`")), "{topic}");
+        }
+    }
+}

@@ -155,7 +155,8 @@ impl Tracker {
         self.tracks
             .extract_if(.., |track| {
                 let unseen = now.saturating_duration_since(track.last.monotonic);
-                track.rests && (unseen > GONE_AFTER || track.shots.last().is_none())
+                let is_known = track.shots.last().is_some() || track.shots.waits();
+                track.rests && (unseen > GONE_AFTER || !is_known)
             })
             .collect()
     }

@@ -271,7 +271,11 @@ impl Visits {
             ));
         }
         track.shots.keep(taken, embedded);
-        let time = self.rules.time_of(track, now);
+        let time = if track.rests {
+            Time::Ended
+        } else {
+            self.rules.time_of(track, now)
+        };
         if track.shots.verdict.is_none()
             && let Some(least) = self.rules.same_face_cosine
             && let Some((old, cosine)) = bridge::goes_on(&self.tracker, of, least)

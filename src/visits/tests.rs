@@ -327,3 +327,67 @@ fn a_minute_before_the_camera_costs_few_embeddings() {
     );
     assert_eq!(play.story(), ["voted 1 alice"]);
 }
+
+/// What holds whatever happens before the camera.
+fn check_story(play: &Play) {
+    let named: Vec<(&Track, Ulid)> = play
+        .visits
+        .tracks()
+        .filter_map(|track| Some((track, track.shots.verdict.as_ref()?.person.as_ref()?.uid)))
+        .collect();
+    for (index, (track, person)) in named.iter().enumerate() {
+        for (other, name) in &named[index + 1..] {
+            assert!(
+                person != name || !track.met(other),
+                "two have one name: {:#?}",
+                play.said
+            );
+        }
+    }
+    let mut over: Vec<&str> = Vec::new();
+    let (mut first, mut voted): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+    for line in &play.said {
+        let words: Vec<&str> = line.split(' ').collect();
+        let (what, track) = (words[1], words[2]);
+        assert!(!over.contains(&track), "{line:?} after its end: {:#?}", play.said);
+        match what {
+            "preliminary" => {
+                assert!(!first.contains(&track) && !voted.contains(&track), "{:#?}", play.said);
+                first.push(track);
+            }
+            "voted" => {
+                assert!(!voted.contains(&track), "{:#?}", play.said);
+                voted.push(track);
+            }
+            "corrected" => assert!(voted.contains(&track), "{:#?}", play.said),
+            "joined" => {
+                assert!(!voted.contains(&track), "{:#?}", play.said);
+                over.push(track);
+            }
+            _ => over.push(track),
+        }
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 24, ..Default::default() })]
+    #[test]
+    fn nobody_is_in_two_places_and_every_visit_has_one_end(
+        scenes in proptest::collection::vec((proptest::array::uniform3(0_usize..6), 2_u64..25), 1..8),
+    ) {
+        let people = ["alice", "lookalike", "bob", "stranger", "alice-aside"];
+        let mut play = Play::new();
+        for (places, tenths) in scenes {
+            let faces: Vec<(&str, f32)> = places
+                .iter()
+                .zip([20.0, 240.0, 460.0])
+                .filter_map(|(who, left)| Some((*people.get(*who)?, left)))
+                .collect();
+            play.show(tenths * 100, 100, &faces);
+            check_story(&play);
+        }
+        play.step(|visits, matcher, tell| visits.finish(matcher, tell));
+        check_story(&play);
+        proptest::prop_assert_eq!(play.visits.tracker.iter().count(), 0);
+    }
+}

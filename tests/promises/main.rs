@@ -26,6 +26,7 @@ mod fresh;
 mod given;
 mod gpu;
 mod hang;
+mod memory;
 mod proxy;
 mod recorder;
 #[allow(dead_code, reason = "as above")]

@@ -77,10 +77,14 @@ impl Broker {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Ends it as an administrator would, and waits until it has ended.
-    pub(crate) fn stop(mut self) {
-        self.signal(Signal::TERM);
-        self.child.wait().unwrap();
+    /// Has something retained.
+    pub(crate) fn retain(&self, topic: &str, payload: &[u8]) {
+        let subscriber = self.subscribe();
+        let options = rumqttc::PublishOptions::at_least_once().retained();
+        subscriber.client.publish(topic, payload.to_vec(), options).unwrap();
+        subscriber.wait("our own word", |heard| {
+            heard.iter().any(|message| message.topic == topic)
+        });
     }
 
     /// Says something on a topic.
@@ -96,6 +100,13 @@ impl Broker {
         let heard = subscriber.all();
         let retained = heard.into_iter().filter(|message| message.retained);
         retained.map(|message| (message.topic, message.payload)).collect()
+    }
+
+    /// Ends it as an administrator would, and waits until it has ended.
+    #[allow(dead_code, reason = "tests/promises does")]
+    pub(crate) fn stop(mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.child.wait().unwrap();
     }
 
     /// A folder that lives as long as the broker.

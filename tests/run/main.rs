@@ -7,6 +7,7 @@
     reason = "a failed unwrap in a test is a failed test, with its line"
 )]
 
+mod admin;
 mod bad_input;
 #[allow(dead_code, reason = "tests/promises uses the rest")]
 mod broker;
@@ -21,9 +22,11 @@ mod given;
 mod heads;
 mod home_assistant;
 mod http;
+mod log;
 mod outbox;
 mod pictures;
 mod recognition;
+mod requests;
 mod retained;
 #[allow(dead_code, reason = "tests/promises uses the rest")]
 mod rtsp;

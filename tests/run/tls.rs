@@ -80,7 +80,7 @@ fn checked(home: &Home) -> String {
     let output = check.output().unwrap();
     let lines = String::from_utf8_lossy(&output.stdout).into_owned();
     let of_broker = |line: &&str| line.contains("\"what\":\"broker\"") || line.contains("\"what\":\"config\"");
-    let line = lines.lines().filter(of_broker).next_back();
+    let line = lines.lines().rfind(of_broker);
     line.unwrap_or_else(|| panic!("{}", said(&output))).to_owned()
 }
 

@@ -8,13 +8,13 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::print;
+use crate::admin::Keeper;
 use crate::commands::Common;
 use crate::commands::photos::collect;
 use crate::commands::terminal::{complain, say};
 use crate::enrolment::{self, Rules, Which};
-use crate::gallery::{Gallery, Person, Threshold};
+use crate::gallery::{Person, Threshold};
 use crate::networks::Networks;
-use crate::paths;
 
 /// A threshold as it is typed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,7 +62,7 @@ pub struct NotArgs {
     pub threads: Option<usize>,
 }
 
-pub(super) fn ignore(gallery: &mut Gallery, wanted: &str, ignored: bool, is_json: bool) -> anyhow::Result<()> {
+pub(super) fn ignore(gallery: &mut Keeper, wanted: &str, ignored: bool, is_json: bool) -> anyhow::Result<()> {
     let person = gallery.set_ignored(wanted, ignored)?;
     print(is_json, &person, || {
         let told = if ignored {
@@ -75,7 +75,7 @@ pub(super) fn ignore(gallery: &mut Gallery, wanted: &str, ignored: bool, is_json
 }
 
 pub(super) fn threshold(
-    gallery: &mut Gallery,
+    gallery: &mut Keeper,
     wanted: &str,
     Value(value): Value,
     head: bool,
@@ -115,7 +115,7 @@ struct RefusedLine {
 
 /// Exit code 1 when a photo was refused.
 pub(super) fn not(args: &NotArgs, common: &Common, is_json: bool) -> anyhow::Result<ExitCode> {
-    let mut gallery = Gallery::open(&paths::state_dir(common.state.as_deref()))?;
+    let mut gallery = common.keeper()?;
     if args.forget {
         let (person, forgotten) = gallery.forget_negatives(&args.person)?;
         let line = NotLine {

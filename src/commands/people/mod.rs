@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::Common;
 use super::terminal::{complain, say};
+use crate::admin::Keeper;
 use crate::event::ulid_text;
 use crate::gallery::{FaceRecord, Gallery, Name, Person, PersonSummary, Source};
 use crate::paths;
@@ -136,18 +137,18 @@ struct ShownFace<'a> {
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let state_dir = paths::state_dir(common.state.as_deref());
     match args.action.as_ref().unwrap_or(&Action::List) {
-        Action::List => list(&state_dir, args.json)?,
-        Action::Show { person } => show(&Gallery::open(&state_dir)?, person, args.json)?,
+        Action::List => list(common, &state_dir, args.json)?,
+        Action::Show { person } => show(&mut common.keeper()?, person, args.json)?,
         Action::Rename { person, name } => {
-            let person = Gallery::open(&state_dir)?.rename(person, name)?;
+            let person = common.keeper()?.rename(person, name)?;
             print(args.json, &person, || {
                 format!("{} is now called {}", person.id, person.name)
             })?;
         }
-        Action::Remove { people, yes } => return remove(&state_dir, people, *yes, args.json),
-        Action::Ignore { person, off } => marks::ignore(&mut Gallery::open(&state_dir)?, person, !off, args.json)?,
+        Action::Remove { people, yes } => return remove(common, &state_dir, people, *yes, args.json),
+        Action::Ignore { person, off } => marks::ignore(&mut common.keeper()?, person, !off, args.json)?,
         Action::Threshold { person, value, head } => {
-            marks::threshold(&mut Gallery::open(&state_dir)?, person, *value, *head, args.json)?;
+            marks::threshold(&mut common.keeper()?, person, *value, *head, args.json)?;
         }
         Action::Not(not) => return marks::not(not, common, args.json),
         Action::Export { file, people, force } => {
@@ -166,10 +167,10 @@ fn print(is_json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -
     Ok(())
 }
 
-fn list(state_dir: &Path, is_json: bool) -> anyhow::Result<()> {
+fn list(common: &Common, state_dir: &Path, is_json: bool) -> anyhow::Result<()> {
     // Looking makes no gallery.
-    let people = if Gallery::exists(state_dir) {
-        Gallery::open(state_dir)?.people()?
+    let people = if Gallery::exists(state_dir) || common.may_be_served() {
+        common.keeper()?.people()?
     } else {
         Vec::new()
     };
@@ -241,9 +242,8 @@ fn counted(summary: &PersonSummary) -> String {
     text
 }
 
-fn show(gallery: &Gallery, wanted: &str, is_json: bool) -> anyhow::Result<()> {
-    let person = gallery.find(wanted)?;
-    let faces = gallery.faces(&person.id)?;
+fn show(keeper: &mut Keeper, wanted: &str, is_json: bool) -> anyhow::Result<()> {
+    let (person, faces) = keeper.person(wanted)?;
     if is_json {
         let faces = faces
             .iter()
@@ -307,18 +307,18 @@ fn face_line(face: &FaceRecord) -> String {
     )
 }
 
-fn remove(state_dir: &Path, wanted: &[String], yes: bool, is_json: bool) -> anyhow::Result<ExitCode> {
-    let mut gallery = Gallery::open(state_dir)?;
+fn remove(common: &Common, state_dir: &Path, wanted: &[String], yes: bool, is_json: bool) -> anyhow::Result<ExitCode> {
+    let mut keeper = common.keeper()?;
     let people = wanted
         .iter()
-        .map(|wanted| gallery.find(wanted))
+        .map(|wanted| keeper.person(wanted))
         .collect::<Result<Vec<_>, _>>()?;
     if !yes {
         if !stdin().is_terminal() {
             bail!("nobody was removed: without a terminal to ask on, removing needs --yes");
         }
-        for person in &people {
-            let faces = gallery.faces(&person.id)?.len();
+        for (person, faces) in &people {
+            let faces = faces.len();
             complain(format_args!("{} ({}), with {faces} faces", person.name, person.id));
         }
         write!(stderr(), "Remove for good? [y/N] ")?;
@@ -330,17 +330,17 @@ fn remove(state_dir: &Path, wanted: &[String], yes: bool, is_json: bool) -> anyh
         }
     }
     // By id: what was asked about is what is removed, even if names changed meanwhile.
-    let ids: Vec<String> = people.into_iter().map(|person| person.id).collect();
+    let ids: Vec<String> = people.into_iter().map(|(person, _)| person.id).collect();
     let mut of_heads = Vec::new();
     for id in &ids {
-        for head in gallery.heads_of(id)? {
+        for head in keeper.heads_of(id)? {
             of_heads.push((id, head));
         }
     }
-    let removed = gallery.remove(&ids)?;
-    // A running daemon does this, too, when it hears of the change.
-    if Sightings::exists(state_dir) {
-        let left: Vec<_> = gallery.people()?.iter().map(|one| one.person.uid).collect();
+    let removed = keeper.remove(&ids)?;
+    // A running daemon does this itself.
+    if !keeper.is_daemon() && Sightings::exists(state_dir) {
+        let left: Vec<_> = keeper.people()?.iter().map(|one| one.person.uid).collect();
         Sightings::open(state_dir)?.keep_people(&left)?;
     }
     for (id, head) in of_heads {

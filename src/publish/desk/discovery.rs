@@ -64,6 +64,11 @@ impl Discovery {
         self.settings.as_ref().map(|settings| settings.birth_topic.as_str())
     }
 
+    /// Whether pictures of faces are published from now on.
+    pub(super) fn publish_faces(&mut self, faces: bool) {
+        self.faces = faces;
+    }
+
     /// Brings the devices up to date. Returns what is to be put on record before they are announced, and what is to be
     /// forgotten.
     pub(super) fn update(&mut self, house: &House, retained: &mut Retained) -> (Vec<Kept>, Vec<Kept>) {

@@ -68,9 +68,12 @@ impl House {
         self.say_cameras(retained);
     }
 
-    pub(super) fn camera(&mut self, camera: CameraId, online: bool, retained: &mut Retained) {
-        self.cameras.entry(camera).or_default().0 = online;
-        self.say_cameras(retained);
+    pub(super) fn camera(&mut self, camera: &CameraId, online: bool, retained: &mut Retained) {
+        // A camera that was just removed may still have something to say.
+        if let Some(known) = self.cameras.get_mut(camera) {
+            known.0 = online;
+            self.say_cameras(retained);
+        }
     }
 
     /// At the farewell no camera is watched any more.
@@ -90,9 +93,11 @@ impl House {
         retained.want(Rank::Availability, self.topics.node("sight"), word(sight));
     }
 
-    pub(super) fn in_view(&mut self, camera: CameraId, view: View, retained: &mut Retained) {
-        self.cameras.entry(camera.clone()).or_default().1 = view;
-        self.say_view(&camera, retained);
+    pub(super) fn in_view(&mut self, camera: &CameraId, view: View, retained: &mut Retained) {
+        if let Some(known) = self.cameras.get_mut(camera) {
+            known.1 = view;
+            self.say_view(camera, retained);
+        }
     }
 
     /// Says who is before a camera, by the names of now: somebody who was just removed may still stand there.

@@ -48,7 +48,7 @@ impl Log {
     }
 
     /// Everything that is not acknowledged is read and sent again.
-    pub(super) fn from_the_beginning(&mut self) {
+    pub(super) fn begin_again(&mut self) {
         self.rows.clear();
         self.underway = 0;
         self.read_to = 0;

@@ -221,7 +221,7 @@ impl Work {
                 Some(answer) = self.from_outbox.recv() => self.outbox_said(answer),
                 Some(event) = link.recv() => self.link_said(event),
                 Some(Ok((connection, sent, outcome))) = self.underway.join_next() => {
-                    self.answered(connection, sent, outcome);
+                    self.answered(connection, sent, &outcome);
                 }
                 Some(answer) = self.requests.answer() => self.respond(answer),
                 Ok(()) = self.farewell.changed() => {}
@@ -234,12 +234,12 @@ impl Work {
     fn hear(&mut self, saying: Saying) {
         let retained = &mut self.retained;
         match saying {
-            Saying::Camera { camera, online } => self.house.camera(camera, online, retained),
+            Saying::Camera { camera, online } => self.house.camera(&camera, online, retained),
             Saying::InView {
                 camera,
                 people,
                 unknown,
-            } => self.house.in_view(camera, (people, unknown), retained),
+            } => self.house.in_view(&camera, (people, unknown), retained),
             Saying::Seen {
                 person,
                 camera,
@@ -267,7 +267,12 @@ impl Work {
                 }
                 self.devices_changed();
             }
-            Saying::Reloaded { cameras, presence_hold } => {
+            Saying::Reloaded {
+                cameras,
+                presence_hold,
+                faces,
+            } => {
+                self.discovery.publish_faces(faces);
                 self.house.reloaded(cameras, presence_hold, retained);
                 self.devices_changed();
             }
@@ -354,7 +359,7 @@ impl Work {
         self.online_said = false;
         self.fresh.disconnected();
         self.retained.disconnected();
-        self.log.from_the_beginning();
+        self.log.begin_again();
     }
 
     fn heard(&mut self, heard: &Heard) {
@@ -374,19 +379,19 @@ impl Work {
         self.publish(Sent::Other, &answer.topic, answer.payload.into_bytes(), options);
     }
 
-    fn answered(&mut self, connection: u64, sent: Sent, outcome: Result<(), PublishNoticeError>) {
+    fn answered(&mut self, connection: u64, sent: Sent, outcome: &Result<(), PublishNoticeError>) {
         // An acknowledgement counts whenever it was given; that there was none says something about this connection
         // only.
-        if let (Sent::Log(number), Ok(())) = (&sent, &outcome) {
+        if let (Sent::Log(number), Ok(())) = (&sent, outcome) {
             self.log.acknowledged(*number);
         }
         if connection != self.connections {
             return;
         }
-        if let Err(error) = &outcome {
+        if let Err(error) = outcome {
             // Such as an access list that forbids the topic. Asking again at once would change nothing; the next
             // connection does.
-            tracing::warn!(%error, message = ?sent, "the broker did not take a message");
+            tracing::warn!(%error, ?sent, "the broker did not take a message");
         }
         match sent {
             Sent::Event => self.fresh.was_answered(),
@@ -422,7 +427,7 @@ impl Work {
     /// Sends as much as may be on its way at a time.
     fn send_what_waits(&mut self) {
         self.log.hand_back(&self.to_outbox);
-        let new = self.retained.to_record();
+        let new = self.retained.ask_for_record();
         if !new.is_empty() {
             let topics = new.into_iter().map(Kept::Topic).collect();
             self.for_outbox.push_back(ToOutbox::Remember(topics));
@@ -575,7 +580,7 @@ impl Work {
         let heard = async {
             while let Some(answer) = self.underway.join_next().await {
                 if let Ok((connection, sent, outcome)) = answer {
-                    self.answered(connection, sent, outcome);
+                    self.answered(connection, sent, &outcome);
                 }
             }
             // A clean farewell keeps the broker from publishing the will.

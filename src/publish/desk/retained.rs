@@ -103,7 +103,7 @@ impl Retained {
     }
 
     /// The topics that are to be put on record before they can be sent.
-    pub(super) fn to_record(&mut self) -> Vec<String> {
+    pub(super) fn ask_for_record(&mut self) -> Vec<String> {
         let new = |topic: &String| !self.recorded.contains(topic) && !self.asked.contains(topic);
         let topics: Vec<String> = self
             .unsent
@@ -215,7 +215,7 @@ mod tests {
     /// Does at most `steps` things, as the desk does them.
     fn work(retained: &mut Retained, world: &mut World, steps: usize) {
         for _ in 0..steps {
-            let new = retained.to_record();
+            let new = retained.ask_for_record();
             if !new.is_empty() {
                 world.record.extend(new.iter().cloned());
                 for topic in new {
@@ -286,7 +286,7 @@ mod tests {
             (old.rank, old.topic.as_str(), old.payload.len()),
             (Rank::Gone, "old", 0)
         );
-        assert_eq!(retained.to_record(), ["s", "a"]);
+        assert_eq!(retained.ask_for_record(), ["s", "a"]);
         retained.remembered("a".to_owned());
         assert_eq!(retained.next(), None, "the state before it is not on record");
         retained.remembered("s".to_owned());
