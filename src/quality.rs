@@ -80,11 +80,11 @@ impl Quality {
         self.parts().map(|(_, share)| share).iter().product()
     }
 
-    /// What lowers the score most.
-    pub fn weakest(&self) -> Flaw {
+    /// What lowers the score most, and to what share of what is enough, 0 to 1.
+    pub fn weakest(&self) -> (Flaw, f32) {
         let [first, rest @ ..] = self.parts();
         let weaker = |a: (Flaw, f32), b: (Flaw, f32)| if b.1 < a.1 { b } else { a };
-        rest.into_iter().fold(first, weaker).0
+        rest.into_iter().fold(first, weaker)
     }
 
     /// Each way in which a shot can be poor, with the share of what is enough that it has, 0 to 1.
@@ -250,7 +250,7 @@ mod tests {
             (doubtful, Flaw::Doubtful),
         ] {
             assert!(bad.score() < 0.11, "{bad:?} scores {}", bad.score());
-            assert_eq!(bad.weakest(), flaw, "{bad:?}");
+            assert_eq!(bad.weakest().0, flaw, "{bad:?}");
         }
     }
 }

@@ -34,6 +34,7 @@ fn track(from_s: f64, to_s: f64, verdicts: &[(f64, Option<&str>)]) -> Visit {
         shots: 3,
         said,
         verdict: verdicts.last().map(|(_, person)| verdict(*person)),
+        refused: Vec::new(),
         faces: Vec::new(),
     }
 }

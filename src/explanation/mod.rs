@@ -11,7 +11,11 @@ pub use reason::{Named, Reason};
 use crate::gallery::Person;
 use crate::identify::{Answer, Identification};
 use crate::playback::{Outcome, Playback, Seen, Visit};
+use crate::quality::Quality;
 use crate::verdict::Judgement;
+
+/// Where the best shot of a visit has less than this share of what is enough in some way, that is worth a word.
+const POOR_SHARE: f32 = 0.6;
 
 /// What came out for a visit, and why.
 #[derive(Debug)]
@@ -95,6 +99,10 @@ fn explained(visit: &Visit, min_shots: usize) -> Explained<'_> {
             reasons.extend(no_vote(visit, *preliminary, min_shots));
         }
         Spoken::Unknown { preliminary, .. } => {
+            let taken = visit.refused.iter();
+            reasons.extend(taken.map(|refused| Reason::TakenByAnother {
+                person: (&refused.person).into(),
+            }));
             reasons.extend(of_shots(visit));
             reasons.extend(no_vote(visit, *preliminary, min_shots));
         }
@@ -149,28 +157,36 @@ fn counted(reasons: impl Iterator<Item = (Reason, f32)>) -> Vec<(Reason, usize)>
 
 /// Why the shots of a visit did not make a name.
 fn of_shots(visit: &Visit) -> Vec<Reason> {
-    let shots: Vec<(f32, &Identification)> = visit
+    let shots: Vec<(&Quality, &Identification)> = visit
         .faces
         .iter()
         .filter_map(|seen| match &seen.outcome {
             Outcome::Shot {
                 quality,
                 said: Some(said),
-            } => Some((quality.score(), &**said)),
+            } => Some((quality, &**said)),
             _ => None,
         })
         .collect();
     let mut reasons = Vec::new();
     reasons.extend(outvoted(&shots));
+    let best = shots.iter().map(|(quality, _)| quality);
+    let best = best.max_by(|a, b| a.score().total_cmp(&b.score()));
+    if let Some(quality) = best
+        && let (flaw, share) = quality.weakest()
+        && share < POOR_SHARE
+    {
+        reasons.push(Reason::of_flaw(flaw, quality));
+    }
     let doubts = shots
         .iter()
-        .filter_map(|(score, said)| Reason::of_doubt(said).map(|reason| (reason, *score)));
+        .filter_map(|(_, said)| Reason::of_doubt(said).map(|reason| (reason, said.similarity())));
     reasons.extend(counted(doubts).into_iter().map(|(reason, _)| reason));
     reasons
 }
 
 /// The person whom some shots named, in vain.
-fn outvoted(shots: &[(f32, &Identification)]) -> Option<Reason> {
+fn outvoted(shots: &[(&Quality, &Identification)]) -> Option<Reason> {
     let mut named: Vec<(&Arc<Person>, usize)> = Vec::new();
     for (_, said) in shots {
         if let Answer::Known { person, .. } = &said.answer {

@@ -8,8 +8,11 @@ use serde::Serialize;
 use crate::gallery::Person;
 use crate::identify::{Doubt, Identification};
 use crate::playback::Outcome;
-use crate::quality::Flaw;
-use crate::track::PassedOver;
+use crate::quality::{Flaw, Quality};
+use crate::track::{LEAST_PROBABILITY, PassedOver};
+
+/// Who reaches less than this share of a threshold is not even like that person.
+const FAR_FROM: f32 = 0.6;
 
 /// A reason, with the numbers behind it. Its text says what happened, [`Reason::advice`] what to do about it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,6 +24,11 @@ pub enum Reason {
         face_px: u32,
         /// The height that is looked for.
         least_px: u32,
+    },
+    /// Large enough, but found only by a closer look.
+    Overlooked {
+        /// The face's height in pixels.
+        face_px: u32,
     },
     /// In a mask, or outside of the zones where only those count.
     Masked,
@@ -156,40 +164,46 @@ impl Reason {
                 face_px: whole_px(height_px),
                 least_px: *least_px,
             }),
+            Outcome::Overlooked => Some(Self::Overlooked {
+                face_px: whole_px(height_px),
+            }),
             Outcome::LeftOut => Some(Self::Masked),
-            Outcome::PassedOver(why) => Some(Self::of_passed_over(*why, height_px)),
+            Outcome::PassedOver(why) => Some(Self::of_passed_over(*why)),
             Outcome::Shot { said, .. } => Self::of_doubt(said.as_deref()?),
         }
     }
 
-    fn of_passed_over(why: PassedOver, height_px: f32) -> Self {
+    fn of_passed_over(why: PassedOver) -> Self {
         match why {
             PassedOver::Doubtful { probability, least } => Self::Doubtful { probability, least },
             PassedOver::CutOff { share_in_frame, least } => Self::CutOff { share_in_frame, least },
             PassedOver::NotAligned => Self::NotAligned,
-            PassedOver::Poor { quality, .. } => {
-                let score = quality.score();
-                match quality.weakest() {
-                    Flaw::Small => Self::FewPixels {
-                        face_px: whole_px(height_px),
-                        score,
-                    },
-                    Flaw::Blurred => Self::Blurred {
-                        sharpness: quality.sharpness,
-                        score,
-                    },
-                    Flaw::TurnedAway => Self::TurnedAway {
-                        yaw_degrees: quality.yaw_degrees,
-                        score,
-                    },
-                    Flaw::Doubtful => Self::Doubtful {
-                        probability: quality.probability,
-                        least: 1.0,
-                    },
-                }
-            }
+            PassedOver::Poor { quality, .. } => Self::of_flaw(quality.weakest().0, &quality),
             PassedOver::JustTaken | PassedOver::Busy => Self::JustTaken,
             PassedOver::NoBetter { .. } => Self::NoBetter,
+        }
+    }
+
+    /// The way in which a shot is poor.
+    pub(super) fn of_flaw(flaw: Flaw, quality: &Quality) -> Self {
+        let score = quality.score();
+        match flaw {
+            Flaw::Small => Self::FewPixels {
+                face_px: whole_px(quality.size_px),
+                score,
+            },
+            Flaw::Blurred => Self::Blurred {
+                sharpness: quality.sharpness,
+                score,
+            },
+            Flaw::TurnedAway => Self::TurnedAway {
+                yaw_degrees: quality.yaw_degrees,
+                score,
+            },
+            Flaw::Doubtful => Self::Doubtful {
+                probability: quality.probability,
+                least: LEAST_PROBABILITY,
+            },
         }
     }
 
@@ -245,6 +259,7 @@ impl Reason {
     pub fn short(&self) -> String {
         match self {
             Self::TooSmall { face_px, .. } | Self::FewPixels { face_px, .. } => format!("too small: {face_px} px"),
+            Self::Overlooked { .. } => "overlooked".to_owned(),
             Self::Masked => "masked".to_owned(),
             Self::Doubtful { probability, .. } => format!("perhaps no face: {:.0} %", probability * 100.0),
             Self::CutOff { .. } => "cut off".to_owned(),
@@ -277,6 +292,9 @@ impl Reason {
                     (*face_px).max(12)
                 ));
             }
+            Self::Overlooked { .. } => {
+                "the detector looks at a few sizes only, and this face lay between them; another min_face_px shifts them"
+            }
             Self::Masked => "change the camera's masks and zones, if this place should count",
             Self::Doubtful { .. } => "nothing, if it is no face; otherwise more light and a face that is not covered",
             Self::CutOff { .. } => "point the camera so that faces are wholly in the picture",
@@ -288,6 +306,11 @@ impl Reason {
                 "more light or a shorter exposure, a clean lens, a higher bit rate; faces that walk fast blur"
             }
             Self::NobodyEnrolled => "enrol people: kith enroll NAME PHOTO…",
+            Self::BelowThreshold {
+                similarity, threshold, ..
+            } if *similarity < FAR_FROM * threshold => {
+                "a stranger, as far as this face shows; if not, enrol a photo from this camera: kith enroll NAME PHOTO"
+            }
             Self::BelowThreshold {
                 person, own_threshold, ..
             } => {
@@ -340,6 +363,7 @@ impl fmt::Display for Reason {
             Self::TooSmall { face_px, least_px } => {
                 write!(f, "too small: {face_px} px high, at least {least_px} px are looked for")
             }
+            Self::Overlooked { face_px } => write!(f, "overlooked: {face_px} px high, found only by a closer look"),
             Self::Masked => f.write_str("masked: in a mask, or outside of the zones that count"),
             Self::Doubtful { probability, least } => write!(
                 f,

@@ -8,7 +8,7 @@ use crate::detect::Face;
 use crate::frame::{CapturedAt, Frame};
 use crate::identify::Identification;
 use crate::quality::Quality;
-use crate::track::{PassedOver, Track};
+use crate::track::{PassedOver, RefusedName, Track};
 use crate::verdict::{Judgement, Verdict};
 use crate::visits::Happening;
 
@@ -48,6 +48,8 @@ pub struct Visit {
     pub said: Vec<Spoken>,
     /// The verdict at the end.
     pub verdict: Option<Verdict>,
+    /// The names that it didn't get since another visitor in view has them.
+    pub refused: Vec<RefusedName>,
     /// Every sight of the face, in order; only noted in detail.
     pub faces: Vec<Seen>,
 }
@@ -82,6 +84,8 @@ pub enum Outcome {
         /// Height of the smallest face that is looked for, in pixels.
         least_px: u32,
     },
+    /// Large enough, but found only by a closer look: the detector looks at a few sizes only, and it lay between them.
+    Overlooked,
     /// In a mask, or outside of the zones where only those count.
     LeftOut,
     /// It belongs to a track and was not embedded.
@@ -105,6 +109,7 @@ impl Visit {
             shots: 0,
             said: Vec::new(),
             verdict: None,
+            refused: Vec::new(),
             faces: Vec::new(),
         }
     }
@@ -224,6 +229,7 @@ impl Log {
                 visit.first_s = first_s;
                 visit.last_s = last_s;
                 visit.verdict.clone_from(&track.shots.verdict);
+                visit.refused.clone_from(&track.shots.refused);
             }
         }
     }

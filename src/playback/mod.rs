@@ -20,6 +20,7 @@ use crate::identify::Identifier;
 use crate::networks::Networks;
 use crate::photo;
 use crate::stop::Stop;
+use crate::track::LEAST_PROBABILITY;
 use crate::visits::{EmbeddedShot, Happening, VisitRules, Visits, WantedShot};
 
 /// As often as the daemon looks at its tracks when no frame comes.
@@ -156,9 +157,20 @@ impl Player<'_> {
         run.log.took(began.elapsed());
         if self.in_detail && CLOSE_LOOK_PX < self.camera.min_face_px {
             let closer = self.networks.detector.detect(&frame.pixels, CLOSE_LOOK_PX)?;
-            let least_px = self.camera.min_face_px;
-            for face in closer.iter().filter(|face| is_new(&face.box_in_frame, &faces)) {
-                run.log.unwatched(*face, Outcome::TooSmall { least_px });
+            // What the detector doubts would not have been looked at either, however large.
+            let usable = |face: &&Face| face.probability >= LEAST_PROBABILITY && is_new(&face.box_in_frame, &faces);
+            for face in closer.iter().filter(usable) {
+                let least_px = self.camera.min_face_px;
+                #[expect(clippy::cast_precision_loss, reason = "pixels")]
+                let is_small = face.box_in_frame.height() < least_px as f32;
+                run.log.unwatched(
+                    *face,
+                    if is_small {
+                        Outcome::TooSmall { least_px }
+                    } else {
+                        Outcome::Overlooked
+                    },
+                );
             }
         }
         Ok(())

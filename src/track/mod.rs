@@ -3,5 +3,6 @@
 mod shots;
 mod tracker;
 
+pub(crate) use shots::LEAST_PROBABILITY;
 pub use shots::{Best, PassedOver, RefusedName, ShotTaken, Shots};
 pub use tracker::{Track, Tracker};

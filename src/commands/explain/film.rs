@@ -96,10 +96,17 @@ fn by_frame(played: &Playback) -> Faces<'_> {
     faces
 }
 
-fn mark<'a>(pen: &Pen, visit: Option<&Visit>, seen: &'a Seen, until_s: f64) -> Mark<'a> {
+fn mark<'a>(pen: &Pen, visit: Option<&'a Visit>, seen: &'a Seen, until_s: f64) -> Mark<'a> {
     let said = visit.map_or(Spoken::Nothing, |visit| Spoken::until(visit, until_s));
-    let why = Reason::of_face(&seen.outcome, seen.face.box_in_frame.height());
-    let why = why.map(|reason| reason.short()).unwrap_or_default();
+    let reason = |seen: &Seen| Reason::of_face(&seen.outcome, seen.face.box_in_frame.height());
+    // What the last shot showed stays until there is another.
+    let shot = |visit: &'a Visit| {
+        let mut shots = visit.faces.iter().rev();
+        shots.find(|other| other.frame <= seen.frame && matches!(other.outcome, Outcome::Shot { .. }))
+    };
+    let is_routine = reason(seen).is_some_and(|reason| reason.is_routine());
+    let shown = visit.filter(|_| is_routine).and_then(shot).unwrap_or(seen);
+    let why = reason(shown).map(|reason| reason.short()).unwrap_or_default();
     let mark = |label: String, note: String, tone| Mark {
         face: &seen.face,
         label,
@@ -118,7 +125,7 @@ fn mark<'a>(pen: &Pen, visit: Option<&Visit>, seen: &'a Seen, until_s: f64) -> M
         }
         Spoken::Unknown { preliminary, .. } => {
             let perhaps = if preliminary { "?" } else { "" };
-            let note = if why.is_empty() { nearest(pen, seen) } else { why };
+            let note = if why.is_empty() { nearest(pen, shown) } else { why };
             mark(format!("unknown{perhaps}"), note, Tone::Unknown)
         }
         Spoken::Nothing => mark(String::new(), why, Tone::PassedOver),

@@ -13,6 +13,8 @@ use crate::quality::Quality;
 
 /// People who are named beside a shot.
 const RANKED: usize = 2;
+/// Shots of a visit that are shown.
+const ROWS: usize = 12;
 
 pub(super) fn tell(
     name: &str,
@@ -124,7 +126,8 @@ fn shots(explained: &Explained<'_>, is_clip: bool) -> io::Result<()> {
     say(format_args!(
         "{time}   height   sharpness   turned   face   quality   nearest people"
     ))?;
-    for (seen, quality, said) in rows {
+    let more = rows.len().saturating_sub(ROWS);
+    for (seen, quality, said) in rows.into_iter().take(ROWS) {
         let time = if is_clip {
             format!("{:>9.2}", seen.at_s)
         } else {
@@ -139,6 +142,9 @@ fn shots(explained: &Explained<'_>, is_clip: bool) -> io::Result<()> {
             quality.score(),
             said.map(nearest).unwrap_or_default()
         ))?;
+    }
+    if more > 0 {
+        say(format_args!("   and {more} more, which --json has"))?;
     }
     Ok(())
 }
