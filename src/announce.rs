@@ -42,10 +42,18 @@ pub struct Announcer {
     /// When each person was announced last, and on which track.
     announced: RefCell<HashMap<Ulid, (Instant, Ulid)>>,
     /// The last event about each track.
-    events: RefCell<HashMap<Ulid, Ulid>>,
+    events: RefCell<HashMap<Ulid, Said>>,
     /// What was said last about who is in view, to say it again only when it changes.
     in_view: RefCell<Option<(Vec<Ulid>, usize)>>,
     seen_at: Cell<Option<Instant>>,
+}
+
+/// The last event about a track.
+#[derive(Debug, Clone, Copy)]
+struct Said {
+    event: Ulid,
+    /// Whether a vote led to it, so that `left` will follow.
+    is_verdict: bool,
 }
 
 impl Announcer {
@@ -132,18 +140,40 @@ impl Announcer {
             );
             return None;
         }
+        if let EventKind::Corrected { was, .. } = &kind {
+            self.announced_instead(was.as_deref(), verdict.person.as_deref(), track.id, now);
+        }
         let event = self.event(kind, track.id, shot, verdict);
-        if !matches!(event.kind, EventKind::Preliminary) {
+        let is_verdict = !matches!(event.kind, EventKind::Preliminary);
+        if is_verdict {
             self.face(track.shots.best());
         }
         let id = event.id;
-        self.events.borrow_mut().insert(track.id, id);
+        self.events
+            .borrow_mut()
+            .insert(track.id, Said { event: id, is_verdict });
         self.send(event);
         Some(id)
     }
 
+    /// Says nothing any more about a track that turned out to be another one.
+    pub fn joined(&self, gone: Ulid) {
+        self.events.borrow_mut().remove(&gone);
+    }
+
     fn event_of(&self, track: &Track) -> Option<Ulid> {
-        self.events.borrow().get(&track.id).copied()
+        self.events.borrow().get(&track.id).map(|said| said.event)
+    }
+
+    /// A correction takes back that somebody was announced on this track, so that they can be announced on another one.
+    fn announced_instead(&self, was: Option<&Person>, person: Option<&Person>, track: Ulid, now: Instant) {
+        let mut announced = self.announced.borrow_mut();
+        if let Some(was) = was {
+            announced.retain(|uid, (_, on)| *uid != was.uid || *on != track);
+        }
+        if let Some(person) = person {
+            announced.insert(person.uid, (now, track));
+        }
     }
 
     /// Whether `person` was not announced on another track within the time; remembers it if so.
@@ -167,7 +197,8 @@ impl Announcer {
         let (Some(shot), Some(verdict)) = (shots.last(), &shots.verdict) else {
             return;
         };
-        if announced.is_none() {
+        // Who was never announced doesn't leave either.
+        if !announced.is_some_and(|said| said.is_verdict) {
             self.remember_end(track, verdict, None);
             return;
         }
@@ -290,3 +321,7 @@ impl Announcer {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "announce_tests.rs"]
+mod tests;

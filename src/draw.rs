@@ -12,7 +12,33 @@ const DARK: Rgb<u8> = Rgb([18, 22, 28]);
 const KNOWN: Rgb<u8> = Rgb([94, 234, 174]);
 /// A stranger.
 const UNKNOWN: Rgb<u8> = Rgb([255, 196, 84]);
+/// A face that is not looked at any closer.
+const PASSED_OVER: Rgb<u8> = Rgb([150, 166, 186]);
 const LIGHT: Rgb<u8> = Rgb([255, 255, 255]);
+/// Of a note, beside the label's.
+const NOTE_SIZE: f32 = 0.82;
+const NOTE: Rgb<u8> = Rgb([196, 206, 220]);
+
+/// Whose face it is, as a colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// Somebody known.
+    Known,
+    /// A stranger.
+    Unknown,
+    /// Nobody asked.
+    PassedOver,
+}
+
+impl Tone {
+    fn colour(self) -> Rgb<u8> {
+        match self {
+            Self::Known => KNOWN,
+            Self::Unknown => UNKNOWN,
+            Self::PassedOver => PASSED_OVER,
+        }
+    }
+}
 
 /// A face and what to write beside it.
 #[derive(Debug, Clone)]
@@ -21,8 +47,10 @@ pub struct Mark<'a> {
     pub face: &'a Face,
     /// A short line; characters that the font lacks don't show, so see [`Pen::writable`].
     pub label: String,
-    /// Whether it is somebody known; sets the colour.
-    pub is_known: bool,
+    /// A second, smaller line; empty for none.
+    pub note: String,
+    /// The colour.
+    pub tone: Tone,
 }
 
 /// Draws with the built-in font.
@@ -58,7 +86,7 @@ impl Pen {
         let longest = picture.width().max(picture.height()) as f32;
         let line_px = (longest / 320.0).clamp(1.5, 8.0);
         for mark in marks {
-            let colour = if mark.is_known { KNOWN } else { UNKNOWN };
+            let colour = mark.tone.colour();
             draw_box(picture, &mark.face.box_in_frame, line_px, colour);
             let face_px = mark.face.box_in_frame.height();
             let radius = (face_px / 60.0).clamp(1.2, 2.0 * line_px);
@@ -68,8 +96,11 @@ impl Pen {
             }
         }
         // Labels last, so that no neighbour's box crosses a name.
-        for mark in marks {
-            let colour = if mark.is_known { KNOWN } else { UNKNOWN };
+        for mark in marks
+            .iter()
+            .filter(|mark| !mark.label.is_empty() || !mark.note.is_empty())
+        {
+            let colour = mark.tone.colour();
             let text_px = (mark.face.box_in_frame.height() / 7.0).clamp(13.0, (longest / 30.0).max(15.0));
             self.draw_label(picture, mark, colour, text_px, line_px);
         }
@@ -83,11 +114,16 @@ impl Pen {
     )]
     fn draw_label(&self, picture: &mut RgbImage, mark: &Mark<'_>, colour: Rgb<u8>, text_px: f32, line_px: f32) {
         let scale = PxScale::from(text_px);
-        let (text_width, _) = text_size(scale, &self.font, &mark.label);
+        let note_px = NOTE_SIZE * text_px;
+        let note_scale = PxScale::from(note_px);
+        let width_of = |scale, text: &str| text_size(scale, &self.font, text).0;
+        let text_width = width_of(scale, &mark.label).max(width_of(note_scale, &mark.note));
+        let line_height = |text: &str, height: f32| if text.is_empty() { 0.0 } else { height };
         let (padding_x, padding_y) = (0.45 * text_px, 0.22 * text_px);
         let bar = (0.16 * text_px).max(2.0);
         let width = text_width as f32 + 2.0 * padding_x + bar;
-        let height = text_px + 2.0 * padding_y;
+        let label_height = line_height(&mark.label, text_px);
+        let height = label_height + line_height(&mark.note, note_px) + 2.0 * padding_y;
         let b = mark.face.box_in_frame;
         let (picture_width, picture_height) = (picture.width() as f32, picture.height() as f32);
         let gap = line_px + 2.0;
@@ -116,6 +152,8 @@ impl Pen {
         });
         let at = ((left + bar + padding_x) as i32, (top + padding_y) as i32);
         draw_text_mut(picture, LIGHT, at.0, at.1, scale, &self.font, &mark.label);
+        let below = (top + padding_y + label_height) as i32;
+        draw_text_mut(picture, NOTE, at.0, below, note_scale, &self.font, &mark.note);
     }
 }
 
@@ -226,7 +264,8 @@ mod tests {
                 &[Mark {
                     face: &face,
                     label: "Alice".into(),
-                    is_known: true,
+                    note: String::new(),
+                    tone: Tone::Known,
                 }],
             );
             let is_green = |pixel: &&Rgb<u8>| i16::from(pixel[1]) - i16::from(pixel[0]) > 50;
@@ -262,7 +301,8 @@ mod tests {
                     &[Mark {
                         face: &face,
                         label,
-                        is_known: false,
+                        note: "a note".into(),
+                        tone: Tone::Unknown,
                     }],
                 );
             }

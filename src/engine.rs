@@ -17,7 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use crate::align::Alignment;
 use crate::detect::Face;
-use crate::embed::Embedded;
+use crate::embed::{EmbedError, Embedded};
 use crate::frame::Frame;
 use crate::heartbeat::{BEAT, Heartbeats, Pulse};
 use crate::metrics::STAGE_SECONDS;
@@ -153,6 +153,8 @@ pub fn start(
                     took_ms = began.elapsed().as_millis(),
                     "the networks are open"
                 );
+                #[cfg(feature = "fault")]
+                let networks = crate::fault::in_place_of(networks);
                 // From now on; opening may take as long as it does.
                 let engine = Engine {
                     builds: networks.provider.provider != Provider::Cpu,
@@ -268,7 +270,7 @@ impl Engine {
         let (crops, answers): (Vec<RgbImage>, Vec<EmbedAnswer>) = asked.into_iter().unzip();
         self.begins(Shape::Crops(crops.len()));
         let began = Instant::now();
-        let embeddings = self.networks.embedder.embed_all(&crops);
+        let embeddings = self.embeddings(&crops);
         self.meter.embeddings.add(crops.len(), began.elapsed());
         let embeddings = self.unless_failed(embeddings, "embed");
         let well = embeddings.is_some();
@@ -277,6 +279,15 @@ impl Engine {
             answer(embeddings.next());
         }
         well
+    }
+
+    fn embeddings(&mut self, crops: &[RgbImage]) -> Result<Vec<Embedded>, EmbedError> {
+        let embedder = &mut self.networks.embedder;
+        #[cfg(feature = "fault")]
+        if crate::fault::makes_up() {
+            return Ok(crate::fault::vectors(crops.len(), embedder.model().embedding.values));
+        }
+        embedder.embed_all(crops)
     }
 
     fn unless_failed<T, E: std::fmt::Display>(&self, outcome: Result<T, E>, stage: &str) -> Option<T> {

@@ -1,7 +1,7 @@
 //! A picture from a camera, with where and when it was taken.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use image::RgbImage;
 use jiff::Timestamp;
@@ -16,6 +16,28 @@ pub struct CapturedAt {
     pub monotonic: Instant,
     /// The wall clock, UTC; for messages and logs.
     pub wall: Timestamp,
+}
+
+impl CapturedAt {
+    /// Both clocks' now.
+    pub fn now() -> Self {
+        Self {
+            monotonic: Instant::now(),
+            wall: Timestamp::now(),
+        }
+    }
+
+    /// `seconds` later; the same moment where that is no time that a clock could show.
+    #[must_use]
+    pub fn after(self, seconds: f64) -> Self {
+        let Ok(passed) = Duration::try_from_secs_f64(seconds) else {
+            return self;
+        };
+        match (self.monotonic.checked_add(passed), self.wall.checked_add(passed)) {
+            (Some(monotonic), Ok(wall)) => Self { monotonic, wall },
+            _ => self,
+        }
+    }
 }
 
 /// One decoded picture of one camera.

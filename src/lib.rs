@@ -19,7 +19,9 @@ pub mod draw;
 pub mod embed;
 pub mod engine;
 pub mod enrolment;
+pub mod evaluation;
 pub mod event;
+pub mod explanation;
 #[cfg(feature = "fault")]
 pub mod fault;
 pub mod frame;
@@ -33,6 +35,7 @@ pub mod model;
 pub mod networks;
 pub mod paths;
 pub mod photo;
+pub mod playback;
 pub mod publish;
 pub mod quality;
 pub mod runtime;

@@ -37,6 +37,19 @@ pub struct Quality {
     pub probability: f32,
 }
 
+/// A way in which a shot of a face can be poor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// It has few pixels.
+    Small,
+    /// It is out of focus, moved, or was enlarged.
+    Blurred,
+    /// It looks aside.
+    TurnedAway,
+    /// The detector doubts that it is a face.
+    Doubtful,
+}
+
 impl Quality {
     /// The quality of `face`, whose 112x112 crop by five landmarks is `aligned`.
     pub fn of(aligned: &RgbImage, face: &Face) -> Self {
@@ -64,12 +77,26 @@ impl Quality {
     /// One number to choose shots by, 0 to 1: each part's share of what is enough, multiplied, so that nothing makes up
     /// for a shot that is useless in one way.
     pub fn score(&self) -> f32 {
+        self.parts().map(|(_, share)| share).iter().product()
+    }
+
+    /// What lowers the score most.
+    pub fn weakest(&self) -> Flaw {
+        let [first, rest @ ..] = self.parts();
+        let weaker = |a: (Flaw, f32), b: (Flaw, f32)| if b.1 < a.1 { b } else { a };
+        rest.into_iter().fold(first, weaker).0
+    }
+
+    /// Each way in which a shot can be poor, with the share of what is enough that it has, 0 to 1.
+    fn parts(&self) -> [(Flaw, f32); 4] {
         let enough = |value: f32, full: f32| (value / full).clamp(0.0, 1.0);
         let turned = enough(self.yaw_degrees.abs(), PROFILE_DEGREES);
-        enough(self.size_px, FULL_SIZE_PX)
-            * enough(self.sharpness, FULL_SHARPNESS)
-            * (1.0 - turned * turned)
-            * self.probability.clamp(0.0, 1.0)
+        [
+            (Flaw::Small, enough(self.size_px, FULL_SIZE_PX)),
+            (Flaw::Blurred, enough(self.sharpness, FULL_SHARPNESS)),
+            (Flaw::TurnedAway, 1.0 - turned * turned),
+            (Flaw::Doubtful, self.probability.clamp(0.0, 1.0)),
+        ]
     }
 }
 
@@ -203,22 +230,27 @@ mod tests {
         };
         let good = Quality::of(&pattern(), &face);
         assert!(good.score() > 0.95, "{good:?}");
-        for bad in [
-            Quality { size_px: 11.2, ..good },
-            Quality {
-                sharpness: 0.06,
-                ..good
-            },
-            Quality {
-                yaw_degrees: -88.0,
-                ..good
-            },
-            Quality {
-                probability: 0.1,
-                ..good
-            },
+        let small = Quality { size_px: 11.2, ..good };
+        let blurred = Quality {
+            sharpness: 0.06,
+            ..good
+        };
+        let turned_away = Quality {
+            yaw_degrees: -88.0,
+            ..good
+        };
+        let doubtful = Quality {
+            probability: 0.1,
+            ..good
+        };
+        for (bad, flaw) in [
+            (small, Flaw::Small),
+            (blurred, Flaw::Blurred),
+            (turned_away, Flaw::TurnedAway),
+            (doubtful, Flaw::Doubtful),
         ] {
             assert!(bad.score() < 0.11, "{bad:?} scores {}", bad.score());
+            assert_eq!(bad.weakest(), flaw, "{bad:?}");
         }
     }
 }

@@ -9,8 +9,10 @@
 
 use std::sync::Arc;
 
+use ulid::Ulid;
+
 use crate::gallery::Person;
-use crate::identify::Answer;
+use crate::identify::{Answer, SimilarTo};
 
 /// The share of the weight that changes a verdict.
 const CORRECTING_SHARE: f64 = 2.0 / 3.0;
@@ -61,6 +63,14 @@ pub enum Judgement {
     Voted(Verdict),
     /// A later vote changed it.
     Corrected(Verdict),
+}
+
+impl Judgement {
+    /// The verdict in it.
+    pub fn verdict(&self) -> &Verdict {
+        let (Self::Preliminary(verdict) | Self::Voted(verdict) | Self::Corrected(verdict)) = self;
+        verdict
+    }
 }
 
 /// What was said about the track before.
@@ -117,6 +127,40 @@ pub fn judge(shots: &[Shot], said: Said<'_>, rules: Rules) -> Option<Judgement> 
         (false, false) => Some(Judgement::Preliminary(verdict)),
         (false, true) => None,
     }
+}
+
+/// The shots as they vote where some people can't be meant: who names one of `impossible` names nobody.
+pub fn without(mut shots: Vec<Shot>, impossible: &[Ulid]) -> Vec<Shot> {
+    for shot in &mut shots {
+        if let Answer::Known { person, confidence } = &shot.answer
+            && impossible.contains(&person.uid)
+        {
+            shot.answer = Answer::Unknown {
+                confidence: 1.0 - confidence,
+                similar_to: Some(SimilarTo {
+                    person: Arc::clone(person),
+                    confidence: *confidence,
+                }),
+            };
+        }
+    }
+    shots
+}
+
+/// How near the shots that name `person` are, on average by their quality; `None` where no shot does.
+pub fn nearness(shots: &[Shot], person: Ulid) -> Option<f32> {
+    let naming = shots.iter().filter(|shot| uid(shot.answer.person()) == Some(person));
+    let (near, all) = naming.fold((0.0, 0.0), |(near, all), shot| {
+        let weight = weight_of(shot);
+        (near + weight * f64::from(shot.similarity), all + weight)
+    });
+    #[expect(clippy::cast_possible_truncation, reason = "an average of f32")]
+    (all > 0.0).then_some((near / all) as f32)
+}
+
+/// What the shots say, whatever was said before; `None` without shots.
+pub fn outcome(shots: &[Shot]) -> Option<Verdict> {
+    (!shots.is_empty()).then(|| vote(shots).verdict)
 }
 
 /// Whether a verdict of fewer shots than were asked for holds at the deadline.
@@ -219,7 +263,7 @@ fn weight_of(shot: &Shot) -> f64 {
     f64::from(shot.quality).max(LEAST_WEIGHT)
 }
 
-fn uid(person: Option<&Arc<Person>>) -> Option<ulid::Ulid> {
+fn uid(person: Option<&Arc<Person>>) -> Option<Ulid> {
     person.map(|person| person.uid)
 }
 

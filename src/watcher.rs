@@ -227,7 +227,9 @@ impl Watch {
         let (tally, waited_for) = (self.slot.tally(), &mut self.waited_for);
         step(&mut self.visits, &*identifier, &mut |happening| match happening {
             Happening::Wanted(shot) => *waited_for += usize::from(embed(engine, inbox, shot)),
+            Happening::LeftOut(_) | Happening::PassedOver(..) | Happening::Identified(..) => {}
             Happening::Judged { track, judgement, was } => announcer.judged(track, judgement, was, Instant::now()),
+            Happening::Joined { gone, .. } => announcer.joined(gone),
             Happening::Ended(track) => {
                 announcer.ended(track);
                 tally.track_ended();

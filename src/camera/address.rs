@@ -13,6 +13,9 @@ use crate::config::Secret;
 pub enum Address {
     /// A video file, played in real time.
     File(PathBuf),
+    /// A video file, played as fast as it is looked at, by its own clock. For `kith evaluate` and `kith explain`; no
+    /// configuration can name it.
+    Clip(PathBuf),
     /// A folder of pictures, in the order of their names.
     Folder(PathBuf),
     /// A device of Video4Linux.
@@ -127,7 +130,7 @@ impl Address {
 
     /// Whether it comes to an end by itself: a file or a folder.
     pub fn ends(&self) -> bool {
-        matches!(self, Self::File(_) | Self::Folder(_))
+        matches!(self, Self::File(_) | Self::Clip(_) | Self::Folder(_))
     }
 
     /// Whether its pictures stand alone, so that several of them say nothing about one visit.
@@ -206,7 +209,7 @@ impl fmt::Display for Address {
     /// Without user, password and query, which may hold a token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::File(path) | Self::Clip(path) => write!(f, "file:{}", path.display()),
             Self::Folder(path) => write!(f, "dir:{}", path.display()),
             Self::Device(path) => write!(f, "v4l2:{}", path.display()),
             Self::Topic(topic) => write!(f, "mqtt://{topic}"),

@@ -53,8 +53,11 @@ fn ffmpeg(settings: &CameraSettings, decode: Decode) -> CommandLine {
     }
     // Every input names the protocols that it may open, so that a playlist can't lead elsewhere.
     match &settings.address {
-        Address::File(path) => {
-            all.extend(words("-re -protocol_whitelist file"));
+        Address::File(path) | Address::Clip(path) => {
+            if matches!(settings.address, Address::File(_)) {
+                all.push("-re".into());
+            }
+            all.extend(words("-protocol_whitelist file"));
             if settings.looped {
                 all.extend(words("-stream_loop -1"));
             }

@@ -50,7 +50,7 @@ impl Decode {
     pub(crate) fn fits(self, address: &Address) -> bool {
         match self {
             Self::Auto | Self::Cpu => true,
-            Self::Vaapi | Self::Nvdec => matches!(address, Address::File(_) | Address::Rtsp(_)),
+            Self::Vaapi | Self::Nvdec => matches!(address, Address::File(_) | Address::Clip(_) | Address::Rtsp(_)),
             Self::Jetson => matches!(address, Address::Rtsp(_)),
         }
     }

@@ -44,6 +44,8 @@ pub(super) struct FfmpegSource {
     lag: Lag,
     /// Whether arrival is capture, as for a file that is played in real time.
     arrival_is_capture: bool,
+    /// When a clip that is not played in real time began; each picture was taken when its own time says.
+    began: Option<CapturedAt>,
     ends: bool,
     /// Whether a row of nothing stands below each picture; see [`has_foot`].
     foot: bool,
@@ -62,7 +64,7 @@ impl FfmpegSource {
         delivered: Arc<AtomicBool>,
         stop: Stop,
     ) -> Result<Self, CameraError> {
-        if let Address::File(path) | Address::Device(path) = &settings.address {
+        if let Address::File(path) | Address::Clip(path) | Address::Device(path) = &settings.address {
             // FFmpeg's own words for it are less clear.
             std::fs::File::open(path).map_err(|source| CameraError::Missing {
                 path: path.clone(),
@@ -83,6 +85,7 @@ impl FfmpegSource {
             buffers: VecDeque::new(),
             lag: Lag::default(),
             arrival_is_capture: matches!(settings.address, Address::File(_)),
+            began: matches!(settings.address, Address::Clip(_)).then(CapturedAt::now),
             ends: settings.address.ends(),
             foot: has_foot(&settings.address),
             decode,
@@ -116,7 +119,7 @@ impl FfmpegSource {
                 return Ok(None);
             };
             let arrived = Instant::now();
-            let lag = if self.arrival_is_capture {
+            let lag = if self.arrival_is_capture || self.began.is_some() {
                 Duration::ZERO
             } else {
                 self.lag.of(arrived, stream_s)
@@ -134,13 +137,14 @@ impl FfmpegSource {
                 continue;
             }
             self.reader = Some(reader);
-            return Ok(Some(Picture {
-                pixels,
-                captured_at: CapturedAt {
+            let captured_at = match self.began {
+                Some(began) => began.after(stream_s),
+                None => CapturedAt {
                     monotonic: arrived.checked_sub(lag).unwrap_or(arrived),
                     wall: Timestamp::now() - lag,
                 },
-            }));
+            };
+            return Ok(Some(Picture { pixels, captured_at }));
         }
     }
 }

@@ -59,8 +59,8 @@ impl MessageSource {
             Address::Topic(topic) => (vec![topic.clone()], None),
             _ => (Vec::new(), None),
         };
-        let mut options = publish::listener_options(broker, &client_id(&settings.id))
-            .map_err(|error| broken(format!("{error:#}")))?;
+        let mut options =
+            publish::listener_options(broker, client_id(&settings.id)).map_err(|error| broken(format!("{error:#}")))?;
         options.set_connect_timeout(PATIENCE);
         options.set_max_packet_size(Some(MAX_PACKET_BYTES));
         let (client, connection) = Client::builder(options).capacity(4).build();

@@ -129,7 +129,7 @@ impl Opening {
             )?),
             Address::Snapshot(url) => Box::new(snapshot::SnapshotSource::new(url, settings.frames_per_second, stop)),
             Address::Topic(_) | Address::Frigate { .. } => Box::new(messages::MessageSource::open(settings, stop)?),
-            Address::File(_) | Address::Device(_) | Address::Rtsp(_) | Address::Http(_) => {
+            Address::File(_) | Address::Clip(_) | Address::Device(_) | Address::Rtsp(_) | Address::Http(_) => {
                 let way = self.ways.current();
                 let delivered = Arc::clone(&self.delivered);
                 Box::new(ffmpeg::FfmpegSource::open(settings, way, &self.meter, delivered, stop)?)

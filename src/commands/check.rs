@@ -15,7 +15,7 @@ use crate::identify::IdentifierSource;
 use crate::model::{Catalogue, Kind};
 use crate::networks::Networks;
 use crate::paths;
-use crate::publish::{self, Topics};
+use crate::publish;
 
 /// The arguments of `kith check`.
 #[derive(Debug, clap::Args)]
@@ -225,15 +225,11 @@ fn gallery(state: &Path, source: Option<&IdentifierSource>) -> Result<String, St
 fn broker(settings: &Settings) -> Result<String, String> {
     let mqtt = &settings.mqtt;
     let place = format!("mqtt{}://{}:{}", if mqtt.tls { "s" } else { "" }, mqtt.host, mqtt.port);
-    let topics = Topics::new(&mqtt.base_topic, "check");
-    let tried = (|| {
-        let options = publish::options(mqtt, "check", &topics).map_err(|error| error.to_string())?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| error.to_string())?;
-        runtime.block_on(publish::check_broker(options))
-    })();
+    let tried = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())
+        .and_then(|runtime| runtime.block_on(publish::check_broker(mqtt)));
     match tried {
         Ok(()) => Ok(format!("{place} accepts us")),
         Err(error) => Err(format!("{place}: {error}")),

@@ -18,7 +18,7 @@ use super::Common;
 use super::photos::{FaceLine, PhotoLine, collect, decode_ahead, tell_failed, write_json};
 use super::terminal::complain;
 use crate::detect::{Face, detect_in_photo};
-use crate::draw::{Mark, Pen};
+use crate::draw::{Mark, Pen, Tone};
 use crate::enrolment;
 use crate::gallery::{Gallery, Person};
 use crate::identify::{Answer, Identifier, IdentifierSource, IdentifyBy, Strictness};
@@ -73,7 +73,7 @@ struct IdentifiedFaceLine<'a> {
 }
 
 #[derive(Serialize)]
-struct PersonEntry<'a> {
+pub(super) struct PersonEntry<'a> {
     id: &'a str,
     name: &'a str,
 }
@@ -150,7 +150,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
 
 /// An identifier over the gallery in `state_dir`, after re-embedding what a new model can take from kept crops. Says on
 /// stderr when there is nobody to name.
-fn open_identifier(
+pub(super) fn open_identifier(
     source: &IdentifierSource,
     state_dir: &Path,
     networks: &mut Networks,
@@ -243,7 +243,7 @@ fn phrase(answer: Option<&Answer>) -> String {
 }
 
 /// Per cent to a tenth, never more certain than it is: 99.97 % is 99.9.
-fn percent(probability: f64) -> String {
+pub(super) fn percent(probability: f64) -> String {
     // The little is for 0.57, which times 1000 is a hair less than 570.
     format!("{:.1}", (probability * 1000.0 + 1e-9).floor() / 10.0)
 }
@@ -305,7 +305,8 @@ impl Drawings {
                 Mark {
                     face,
                     label,
-                    is_known: known.is_some(),
+                    note: String::new(),
+                    tone: if known.is_some() { Tone::Known } else { Tone::Unknown },
                 }
             })
             .collect();
@@ -342,7 +343,7 @@ impl Drawings {
 }
 
 /// Writes beside its place and moves it there when whole.
-fn save(picture: &RgbImage, target: &Path) -> anyhow::Result<()> {
+pub(super) fn save(picture: &RgbImage, target: &Path) -> anyhow::Result<()> {
     let folder = target
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())

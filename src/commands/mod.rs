@@ -1,5 +1,6 @@
 //! The command line: one file per command, each with its arguments and one function.
 
+pub mod as_camera;
 pub mod bench;
 pub mod calibrate;
 pub mod check;
@@ -7,6 +8,8 @@ pub mod completions;
 pub mod detect;
 pub mod embed;
 pub mod enroll;
+pub mod evaluate;
+pub mod explain;
 pub mod heads;
 pub mod identify;
 pub mod man;
@@ -170,6 +173,10 @@ pub enum Command {
     Heads(heads::Args),
     /// Say who is on photos
     Identify(identify::Args),
+    /// Measure how right it is about clips whose visitors are known
+    Evaluate(evaluate::Args),
+    /// Say step by step why faces in a clip or photo came out as they did
+    Explain(explain::Args),
     /// Find faces in photos
     Detect(detect::Args),
     /// Find faces in photos and embed them
@@ -200,6 +207,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Unknown(args) => unknown::run(args, common),
         Command::Heads(args) => heads::run(args, common),
         Command::Identify(args) => identify::run(args, common),
+        Command::Evaluate(args) => evaluate::run(args, common),
+        Command::Explain(args) => explain::run(args, common),
         Command::Detect(args) => detect::run(args, common),
         Command::Embed(args) => embed::run(args, common),
         Command::Bench(args) => bench::run(args, common),

@@ -120,6 +120,18 @@ pub(super) const TOP: &[Key] = &[
         "Figures for Prometheus, and whether the daemon is well; see [HTTP](http.md).",
     ),
     key(
+        "home_assistant",
+        Kind::Table(HOME_ASSISTANT),
+        "",
+        "Home Assistant finds the node, its cameras and its people by itself.",
+    ),
+    key(
+        "requests",
+        Kind::Table(REQUESTS),
+        "",
+        "Administration over MQTT. Whoever may publish under `request/` can add a face.",
+    ),
+    key(
         "retain",
         Kind::Table(RETAIN),
         "",
@@ -147,6 +159,24 @@ const MQTT: &[Key] = &[
         Kind::Path,
         "the system's",
         "PEM file of the authority that signed the broker's certificate, for `mqtts://`.",
+    ),
+    key(
+        "client_cert_file",
+        Kind::Path,
+        "none",
+        "PEM file of the certificate that the broker asks of us, for `mqtts://` with `ca_file`.",
+    ),
+    key(
+        "client_key_file",
+        Kind::Path,
+        "none",
+        "PEM file of that certificate's key, or the name of a systemd credential.",
+    ),
+    key(
+        "server_name",
+        Kind::Text,
+        "the host in `url`",
+        "The name that the broker's certificate has to be for, where it is another than the host's.",
     ),
     key("base_topic", Kind::Text, "`\"kith\"`", "What every topic begins with."),
     key(
@@ -250,6 +280,34 @@ const HTTP: &[Key] = &[key(
     "`\"127.0.0.1:9464\"`",
     "`ADDRESS:PORT` of `/metrics`, `/health` and `/ready`, or `off`. No names of people are there, but whoever reaches \
      it learns when somebody is at a camera. Port 0 takes a free one, which the log names.",
+)];
+
+const HOME_ASSISTANT: &[Key] = &[
+    key(
+        "enabled",
+        Kind::Switch,
+        "`false`",
+        "Publish discovery. Turned off again, everything of it is cleared.",
+    ),
+    key(
+        "discovery_prefix",
+        Kind::Text,
+        "`\"homeassistant\"`",
+        "What discovery topics begin with, as in Home Assistant's MQTT settings.",
+    ),
+    key(
+        "birth_topic",
+        Kind::Text,
+        "`\"homeassistant/status\"`",
+        "Where Home Assistant says `online`; all is announced again then.",
+    ),
+];
+
+const REQUESTS: &[Key] = &[key(
+    "enabled",
+    Kind::Switch,
+    "`false`",
+    "Answer `people`, `reload` and `enroll` on `request/VERB`.",
 )];
 
 const RETAIN: &[Key] = &[

@@ -4,6 +4,7 @@
 mod check;
 mod error;
 mod keys;
+mod mqtt;
 mod raw;
 mod secret;
 mod settings;
@@ -12,8 +13,9 @@ use std::path::Path;
 
 pub use error::{ConfigError, Mistake};
 pub use keys::reference;
+pub use mqtt::{HomeAssistantSettings, MqttSettings};
 pub use secret::Secret;
-pub use settings::{CameraSettings, MqttSettings, Settings};
+pub use settings::{CameraSettings, DECIDE_WITHIN, MIN_SHOTS, Settings};
 
 /// Reads `file`, lays the environment over it (`KITH__MQTT__URL` is `mqtt.url`; tables of cameras come from the file
 /// only), and checks all of it. Relative paths in it count from the file's folder.

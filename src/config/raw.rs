@@ -21,6 +21,8 @@ pub(super) struct Raw {
     pub(super) watchdog: Watchdog,
     pub(super) publish: Publish,
     pub(super) http: Http,
+    pub(super) home_assistant: HomeAssistant,
+    pub(super) requests: Requests,
     pub(super) retain: Retain,
     pub(super) camera: Vec<Camera>,
 }
@@ -32,6 +34,9 @@ pub(super) struct Mqtt {
     pub(super) username: Option<String>,
     pub(super) password_file: Option<PathBuf>,
     pub(super) ca_file: Option<PathBuf>,
+    pub(super) client_cert_file: Option<PathBuf>,
+    pub(super) client_key_file: Option<PathBuf>,
+    pub(super) server_name: Option<String>,
     pub(super) base_topic: Option<String>,
     pub(super) client_id: Option<String>,
     pub(super) keep_alive_s: Option<u16>,
@@ -83,6 +88,20 @@ pub(super) struct Publish {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Http {
     pub(super) listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct HomeAssistant {
+    pub(super) enabled: Option<bool>,
+    pub(super) discovery_prefix: Option<String>,
+    pub(super) birth_topic: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Requests {
+    pub(super) enabled: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

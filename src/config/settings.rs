@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use url::Url;
-
 use super::error::Mistake;
+use super::mqtt::{self, HomeAssistantSettings, MqttSettings};
 use super::raw::{self, Raw};
 use super::secret::Secret;
 use crate::camera::{Address, Decode, Polygon, SandboxWish, ViewSettings, Zone};
@@ -17,6 +16,16 @@ use crate::frame::CameraId;
 use crate::identify::{IdentifyBy, Strictness};
 use crate::runtime::RuntimeSettings;
 use crate::sightings::Retention;
+
+/// The smallest face that a camera looks for, unless its settings say otherwise.
+const MIN_FACE_PX: u32 = 40;
+/// The frames of a camera that are looked at each second, unless its settings say otherwise.
+const FRAMES_PER_SECOND: f64 = 10.0;
+
+/// Good shots before the vote, unless the settings say otherwise.
+pub const MIN_SHOTS: usize = 3;
+/// From the first good shot to the vote, unless the settings say otherwise.
+pub const DECIDE_WITHIN: Duration = Duration::from_millis(2_000);
 
 /// A checked configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,31 +54,14 @@ pub struct Settings {
     pub publish_faces: bool,
     /// Where figures and health can be read, if anywhere.
     pub http: Option<SocketAddr>,
+    /// How Home Assistant is told of us, if it is.
+    pub home_assistant: Option<HomeAssistantSettings>,
+    /// Whether requests over MQTT are answered.
+    pub requests: bool,
     /// What is remembered of visits.
     pub retention: Retention,
     /// At least one; their ids differ.
     pub cameras: Vec<CameraSettings>,
-}
-
-/// How to reach the broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MqttSettings {
-    /// Host name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// Whether it is spoken to over TLS, verified.
-    pub tls: bool,
-    /// PEM text of the authority to trust instead of the system's.
-    pub authority_pem: Option<Vec<u8>>,
-    /// User, and password if there is one.
-    pub login: Option<(String, Option<Secret>)>,
-    /// What every topic begins with; no slash at either end.
-    pub base_topic: String,
-    /// The client id, if the file names it.
-    pub client_id: Option<String>,
-    /// Seconds between signs of life, 5 or more.
-    pub keep_alive_s: u16,
 }
 
 /// One camera.
@@ -99,10 +91,35 @@ pub struct CameraSettings {
     pub broker: Option<Arc<MqttSettings>>,
 }
 
+impl CameraSettings {
+    /// A camera of which only the address is said.
+    pub fn of(address: Address) -> Self {
+        Self {
+            id: "clip".into(),
+            address,
+            min_face_px: MIN_FACE_PX,
+            frames_per_second: FRAMES_PER_SECOND,
+            min_shots: None,
+            strictness: Strictness::default(),
+            looped: false,
+            decode: Decode::default(),
+            sandbox: SandboxWish::default(),
+            view: ViewSettings {
+                zones: Vec::new(),
+                masks: Vec::new(),
+                only_zones: false,
+                motion: true,
+            },
+            broker: None,
+        }
+    }
+}
+
 /// Makes settings, adding to `mistakes`. `None` only when there is at least one mistake.
 pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Settings> {
     let node = raw.node.filter(|node| is_id(node, "node", mistakes));
-    let mqtt = mqtt(raw.mqtt, folder, mistakes);
+    let mqtt = mqtt::broker(raw.mqtt, folder, mistakes);
+    let home_assistant = mqtt::home_assistant(raw.home_assistant, mistakes);
     let broker = mqtt.clone().map(Arc::new);
     let cameras = cameras(raw.camera, broker.as_ref(), folder, mistakes);
     let http = listen(raw.http.listen.as_deref(), mistakes);
@@ -121,13 +138,18 @@ pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Opt
         },
         // The walk along the keys let nothing else through.
         identify_by: raw.identify.by.and_then(|by| by.parse().ok()).unwrap_or_default(),
-        min_shots: raw.verdict.min_shots.unwrap_or(3),
-        decide_within: Duration::from_millis(raw.verdict.decide_within_ms.unwrap_or(2_000)),
+        min_shots: raw.verdict.min_shots.unwrap_or(MIN_SHOTS),
+        decide_within: raw
+            .verdict
+            .decide_within_ms
+            .map_or(DECIDE_WITHIN, Duration::from_millis),
         presence_hold: Duration::from_secs(raw.presence.hold_s.unwrap_or(60)),
         announce_again: Duration::from_secs(raw.announce_again_s.unwrap_or(30)),
         watchdog_silence: Duration::from_secs(raw.watchdog.silent_s.unwrap_or(60)),
         publish_faces: raw.publish.faces.unwrap_or(false),
         http,
+        home_assistant,
+        requests: raw.requests.enabled.unwrap_or(false),
         retention: retention(&raw.retain),
         cameras,
     })
@@ -141,71 +163,6 @@ fn retention(raw: &raw::Retain) -> Retention {
         unknown: raw.unknown_hours.map_or(default.unknown, hours),
         crops: raw.crops.unwrap_or(default.crops),
     }
-}
-
-fn mqtt(raw: raw::Mqtt, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<MqttSettings> {
-    let place = match raw.url.as_deref().map(broker) {
-        Some(Ok(place)) => Some(place),
-        Some(Err(problem)) => {
-            mistakes.push(Mistake::new("mqtt.url", problem));
-            None
-        }
-        // A value of a wrong type was named already.
-        None if mistakes.iter().any(|mistake| mistake.key == "mqtt.url") => None,
-        None => {
-            mistakes.push(Mistake::new(
-                "mqtt.url",
-                "is missing; it says where the broker is, such as \"mqtt://127.0.0.1:1883\"",
-            ));
-            None
-        }
-    };
-    let password = raw
-        .password_file
-        .and_then(|file| password(&file, folder, "mqtt.password_file", mistakes));
-    if password.is_some() && raw.username.is_none() {
-        mistakes.push(Mistake::new("mqtt.username", "is missing beside mqtt.password_file"));
-    }
-    let authority_pem = raw.ca_file.and_then(|file| {
-        let file = folder.join(file);
-        std::fs::read(&file)
-            .map_err(|error| {
-                mistakes.push(Mistake::new(
-                    "mqtt.ca_file",
-                    format!("can't read {}: {error}", file.display()),
-                ));
-            })
-            .ok()
-    });
-    let base_topic = raw.base_topic.unwrap_or_else(|| "kith".to_owned());
-    let good_topic = !base_topic.starts_with(['/', '$'])
-        && !base_topic.ends_with('/')
-        && !base_topic
-            .chars()
-            .any(|c| matches!(c, '+' | '#') || c.is_control() || c.is_whitespace());
-    if !good_topic {
-        mistakes.push(Mistake::new(
-            "mqtt.base_topic",
-            "no topic may begin with `/` or `$`, end with `/`, or hold `+`, `#` or a space; \"kith\" is the usual one",
-        ));
-    }
-    let (host, port, tls) = place?;
-    if authority_pem.is_some() && !tls {
-        mistakes.push(Mistake::new(
-            "mqtt.ca_file",
-            "does nothing for mqtt://; write mqtts:// for TLS",
-        ));
-    }
-    Some(MqttSettings {
-        host,
-        port,
-        tls,
-        authority_pem,
-        login: raw.username.map(|user| (user, password)),
-        base_topic,
-        client_id: raw.client_id,
-        keep_alive_s: raw.keep_alive_s.unwrap_or(15),
-    })
 }
 
 /// Where HTTP is served, `None` for nowhere.
@@ -223,28 +180,6 @@ fn listen(text: Option<&str>, mistakes: &mut Vec<Mistake>) -> Option<SocketAddr>
             })
             .ok(),
     }
-}
-
-/// Host, port, and whether TLS is spoken.
-fn broker(text: &str) -> Result<(String, u16, bool), String> {
-    const VALID: &str = "write mqtt://HOST[:PORT], or mqtts://HOST[:PORT] for TLS";
-    let url = Url::parse(text).map_err(|error| format!("{error}; {VALID}"))?;
-    let tls = match url.scheme() {
-        "mqtt" => false,
-        "mqtts" => true,
-        other => return Err(format!("`{other}:` is not spoken; {VALID}")),
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("holds a user or password; put them into mqtt.username and mqtt.password_file".to_owned());
-    }
-    let host = url.host_str().filter(|host| !host.is_empty());
-    let host = host.ok_or_else(|| format!("names no host; {VALID}"))?;
-    if !matches!(url.path(), "" | "/") || url.query().is_some() {
-        return Err(format!("has something after the host; {VALID}"));
-    }
-    // An IPv6 address stands in brackets in an URL, and without them everywhere else.
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok((host, url.port().unwrap_or(if tls { 8883 } else { 1883 }), tls))
 }
 
 fn cameras(
@@ -321,7 +256,7 @@ fn cameras(
         let usual_rate = if matches!(address, Some(Address::Snapshot(_))) {
             2.0
         } else {
-            10.0
+            FRAMES_PER_SECOND
         };
         if let (Some(id), Some(address)) = (id, address) {
             cameras.push(CameraSettings {
@@ -331,7 +266,7 @@ fn cameras(
                 decode,
                 sandbox: camera.sandbox.unwrap_or_default(),
                 view,
-                min_face_px: camera.min_face_px.unwrap_or(40),
+                min_face_px: camera.min_face_px.unwrap_or(MIN_FACE_PX),
                 frames_per_second: camera.frames_per_second.unwrap_or(usual_rate),
                 min_shots: camera.min_shots,
                 strictness: Strictness {
@@ -412,7 +347,7 @@ fn is_id(text: &str, key: &str, mistakes: &mut Vec<Mistake>) -> bool {
 }
 
 /// Reads a password: a systemd credential of that name if there is one, else the file. The line's end is dropped.
-fn password(file: &Path, folder: &Path, key: &str, mistakes: &mut Vec<Mistake>) -> Option<Secret> {
+pub(super) fn password(file: &Path, folder: &Path, key: &str, mistakes: &mut Vec<Mistake>) -> Option<Secret> {
     let credential = env::var_os("CREDENTIALS_DIRECTORY")
         .map(|credentials| PathBuf::from(credentials).join(file))
         .filter(|path| path.is_file());

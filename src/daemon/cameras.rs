@@ -204,15 +204,13 @@ impl Camera {
             slot: Arc::clone(&self.slot),
             min_face_px: self.settings.min_face_px,
             gate: Gate::new(Arc::clone(&view), self.settings.view.motion),
-            rules: VisitRules {
-                min_shots: self.settings.min_shots.unwrap_or(settings.min_shots),
-                decide_within: settings.decide_within,
-                strictness: self.settings.strictness,
+            rules: VisitRules::of(
+                settings,
+                &self.settings,
                 view,
-                single_pictures: self.settings.address.single_pictures(),
-                pictures: settings.publish_faces || settings.retention.crops,
-                alignment: wiring.facts.alignment,
-            },
+                &wiring.facts.embedder,
+                wiring.facts.alignment,
+            ),
             identifier: Arc::clone(&wiring.identifier),
             engine: wiring.engine.clone(),
             announcer: Announcer::new(

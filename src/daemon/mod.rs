@@ -17,8 +17,8 @@ mod cameras;
 mod gallery;
 mod in_use;
 mod node;
-mod publishing;
 mod reload;
+mod requests;
 mod signals;
 mod supervisor;
 mod watchdog;
@@ -39,7 +39,6 @@ pub use cameras::check_camera;
 use cameras::{Cameras, Wiring};
 use gallery::GalleryDesk;
 use in_use::networks_in_use;
-use publishing::Publishing;
 use reload::FileWatch;
 use watchdog::{Watch, Watchdog};
 
@@ -55,7 +54,7 @@ use crate::http;
 use crate::identify::IdentifierSource;
 use crate::metrics::Instruments;
 use crate::paths;
-use crate::publish::{self, Connection, Info, Outbox, Saying, Topics};
+use crate::publish::{Connection, Info, Outbox, Publisher, Publishing, Saying, StatsSource};
 use crate::sightings::{Memory, Retention, Sightings};
 use crate::state_dir;
 use crate::stop::Stop;
@@ -150,10 +149,25 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
     let handler = Handler::new(to_gallery, move |asked| to_main.try_send(News::Asked(asked)).is_ok());
     runtime.spawn(signals::listen(news_sender.clone()));
     let mut cameras = Cameras::open(&settings.cameras, &instruments)?;
-    let topics = Topics::new(&settings.mqtt.base_topic, &node);
-    let options = publish::options(&settings.mqtt, &node, &topics)?;
     let (memory, memory_thread) = remember(state, settings.retention, &instruments.heartbeats);
-    let publishing = Publishing::start(&runtime, outbox, options, topics, settings, &instruments)?;
+    let publishing = Publisher::start(
+        &runtime,
+        Publishing {
+            mqtt: &settings.mqtt,
+            home_assistant: settings.home_assistant.clone(),
+            node: Arc::clone(&node),
+            outbox,
+            cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
+            faces: settings.publish_faces,
+            presence_hold: settings.presence_hold,
+            requests: settings.requests.then(|| requests::start(&runtime, handler.clone())),
+            connection: instruments.connection.clone(),
+            stats: Box::new(|depth| {
+                StatsSource::new(instruments.cameras.clone(), Arc::clone(&instruments.engine), depth)
+            }),
+            heartbeats: &instruments.heartbeats,
+        },
+    )?;
     let line = Arc::clone(&instruments);
     let watchdog = Watchdog::start(Watch {
         heartbeats: instruments.heartbeats.clone(),
@@ -288,7 +302,7 @@ struct Running<'s> {
     settings: Settings,
     cameras: Cameras,
     wiring: Wiring,
-    publishing: Publishing,
+    publishing: Publisher,
     instruments: Arc<Instruments>,
     node: Arc<str>,
     /// The cameras that came to their end.
@@ -396,6 +410,7 @@ impl Running<'_> {
         self.publishing.say(Saying::Reloaded {
             cameras: self.settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
             presence_hold: self.settings.presence_hold,
+            faces: self.settings.publish_faces,
         });
         Ok(reload::answer(&changes, &needs_restart))
     }

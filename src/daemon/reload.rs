@@ -23,6 +23,8 @@ pub(super) fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str>
     part("node", old.node != new.node);
     part("state", old.state != new.state);
     part("mqtt", old.mqtt != new.mqtt);
+    part("home_assistant", old.home_assistant != new.home_assistant);
+    part("requests", old.requests != new.requests);
     part("runtime", old.runtime != new.runtime);
     part("identify", old.identify_by != new.identify_by);
     part("http", old.http != new.http);
@@ -41,6 +43,8 @@ pub(super) fn taken_over(old: &Settings, new: Settings) -> Settings {
         node: old.node,
         state: old.state,
         mqtt: old.mqtt,
+        home_assistant: old.home_assistant,
+        requests: old.requests,
         runtime: old.runtime,
         identify_by: old.identify_by,
         http: old.http,

@@ -125,6 +125,18 @@ pub struct Identification {
     pub doubt: Option<Doubt>,
 }
 
+impl Identification {
+    /// How near the person is who is named, or else the nearest one; 0 where there is nobody.
+    pub fn similarity(&self) -> f32 {
+        let named = self.answer.person();
+        let one = match named {
+            Some(named) => self.ranked.iter().find(|one| one.person.uid == named.uid),
+            None => self.ranked.first(),
+        };
+        one.map_or(0.0, |one| one.similarity)
+    }
+}
+
 impl Answer {
     /// Probability that the answer is right, 0 to 1.
     pub fn confidence(&self) -> f64 {

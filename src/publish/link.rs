@@ -1,15 +1,23 @@
 //! The connection to the broker. Each one gets a client of its own: the client library keeps a queue over a
 //! reconnection, and what waits there could come late, or vanish. What must not vanish is in the outbox.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use rumqttc::mqttbytes::v5::{ConnectReturnCode, LastWill};
+use anyhow::{Context, ensure};
+use rumqttc::mqttbytes::v5::{ConnAck, LastWill, Publish};
+use rumqttc::tokio_rustls::rustls::crypto::ring;
+use rumqttc::tokio_rustls::rustls::pki_types::pem::PemObject;
+use rumqttc::tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rumqttc::tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use rumqttc::{
-    AsyncClient, Broker, ConnectionError, Event, EventLoop, Incoming, MqttOptions, TlsConfiguration, Transport,
+    AsyncClient, Broker, ConnectionError, Event, EventLoop, Incoming, MqttOptions, NetworkOptions, TlsConfiguration,
+    Transport,
 };
 use tokio::sync::mpsc;
 
 use super::connection::Connection;
+use super::link_words::in_words;
 use super::topics::Topics;
 use crate::config::MqttSettings;
 
@@ -19,15 +27,37 @@ const ROOM: usize = 64;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause.
 const LAST_PAUSE: Duration = Duration::from_secs(15);
+/// A connection that held for so long was a good one; after a shorter one the pause goes on growing.
+const GOOD: Duration = Duration::from_secs(5);
+/// The largest packet that we take: a request, with room. The client's own limit of 10 KiB would be too small.
+const LARGEST_PACKET_BYTES: u32 = 128 * 1024;
 /// How long a broker may take to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What happens to the connection.
 pub enum LinkEvent {
-    /// It is up; send with this client until it is down.
-    Up(AsyncClient),
+    /// It is up.
+    Up {
+        /// To be sent with until it is down.
+        client: AsyncClient,
+        /// The largest packet that the broker takes, if it says so.
+        largest_packet_bytes: Option<u32>,
+    },
+    /// Something was said on a topic that we listen to.
+    Heard(Heard),
     /// It is down.
     Down,
+}
+
+/// A message to us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// Where it was said.
+    pub topic: String,
+    /// What was said.
+    pub payload: Vec<u8>,
+    /// Whether it was there before we listened.
+    pub retained: bool,
 }
 
 /// The client's options, with the will that says `offline`.
@@ -36,7 +66,7 @@ pub enum LinkEvent {
 /// When the certificates can't be used.
 pub fn options(settings: &MqttSettings, node: &str, topics: &Topics) -> anyhow::Result<MqttOptions> {
     let id = settings.client_id.clone().unwrap_or_else(|| format!("kith-{node}"));
-    let mut options = listener_options(settings, &id)?;
+    let mut options = listener_options(settings, id)?;
     options.set_last_will(LastWill::new(
         topics.node("status"),
         "offline",
@@ -51,18 +81,16 @@ pub fn options(settings: &MqttSettings, node: &str, topics: &Topics) -> anyhow::
 ///
 /// # Errors
 /// When the certificates can't be used.
-pub fn listener_options(settings: &MqttSettings, id: &str) -> anyhow::Result<MqttOptions> {
-    let mut options = MqttOptions::new(id, Broker::tcp(settings.host.clone(), settings.port));
+pub fn listener_options(settings: &MqttSettings, id: impl Into<String>) -> anyhow::Result<MqttOptions> {
+    // The certificate is checked against the name that the client believes to talk to.
+    let name = settings.server_name.as_ref().unwrap_or(&settings.host);
+    let mut options = MqttOptions::new(id, Broker::tcp(name.clone(), settings.port));
+    if settings.server_name.is_some() {
+        let address = (settings.host.clone(), settings.port);
+        options.set_socket_connector(move |_, _: NetworkOptions| tokio::net::TcpStream::connect(address.clone()));
+    }
     if settings.tls {
-        let tls = match &settings.authority_pem {
-            Some(pem) => TlsConfiguration::Simple {
-                ca: pem.clone(),
-                alpn: None,
-                client_auth: None,
-            },
-            None => TlsConfiguration::try_default_rustls()?,
-        };
-        options.set_transport(Transport::tls_with_config(tls));
+        options.set_transport(Transport::tls_with_config(tls(settings)?));
     }
     match &settings.login {
         Some((user, Some(password))) => {
@@ -76,7 +104,40 @@ pub fn listener_options(settings: &MqttSettings, id: &str) -> anyhow::Result<Mqt
     options.set_keep_alive(settings.keep_alive_s);
     options.set_connect_timeout(CONNECT_TIMEOUT);
     options.set_clean_start(true);
+    options.set_max_packet_size(Some(LARGEST_PACKET_BYTES));
     Ok(options)
+}
+
+fn tls(settings: &MqttSettings) -> anyhow::Result<TlsConfiguration> {
+    let Some(authority) = &settings.authority_pem else {
+        return TlsConfiguration::try_default_rustls().context("can't use the system's certificate authorities");
+    };
+    // Made here and not by the client, so that a file that holds no certificate is a mistake at the start.
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates(authority, "mqtt.ca_file")?);
+    ensure!(!roots.is_empty(), "mqtt.ca_file holds no certificate that can be used");
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    let config = match &settings.client_pem {
+        Some((certificate, key)) => {
+            let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())
+                .context("mqtt.client_key_file holds no key in PEM")?;
+            builder
+                .with_client_auth_cert(certificates(certificate, "mqtt.client_cert_file")?, key)
+                .context("mqtt.client_cert_file and mqtt.client_key_file don't fit together")?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    Ok(TlsConfiguration::Rustls(Arc::new(config)))
+}
+
+fn certificates(pem: &[u8], key: &str) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("{key} is no PEM file"))?;
+    ensure!(!certificates.is_empty(), "{key} holds no certificate in PEM");
+    Ok(certificates)
 }
 
 /// Connects again and again, until the client is told to disconnect. Runs as a task of its own, since the client
@@ -86,15 +147,23 @@ pub async fn link(options: MqttOptions, events: mpsc::Sender<LinkEvent>, connect
     loop {
         let (client, mut eventloop) = AsyncClient::builder(options.clone()).capacity(ROOM).build();
         match connect(&mut eventloop).await {
-            Ok(()) => {
+            Ok(acknowledgement) => {
                 tracing::info!("connected to the broker");
                 connection.up();
-                pause = FIRST_PAUSE;
-                if events.send(LinkEvent::Up(client)).await.is_err() {
+                let since = Instant::now();
+                let up = LinkEvent::Up {
+                    client,
+                    largest_packet_bytes: acknowledgement.properties.and_then(|its| its.max_packet_size),
+                };
+                if events.send(up).await.is_err() {
                     return;
                 }
-                let ended = serve(&mut eventloop).await;
+                let ended = serve(&mut eventloop, Some(&events)).await;
                 connection.down();
+                // A broker that throws us out at once is not asked twice a second.
+                if since.elapsed() >= GOOD {
+                    pause = FIRST_PAUSE;
+                }
                 if events.send(LinkEvent::Down).await.is_err() {
                     return;
                 }
@@ -118,18 +187,25 @@ pub async fn link(options: MqttOptions, events: mpsc::Sender<LinkEvent>, connect
     }
 }
 
-async fn connect(eventloop: &mut EventLoop) -> Result<(), ConnectionError> {
+async fn connect(eventloop: &mut EventLoop) -> Result<ConnAck, ConnectionError> {
     loop {
-        if let Event::Incoming(Incoming::ConnAck(_)) = eventloop.poll().await? {
-            return Ok(());
+        if let Event::Incoming(Incoming::ConnAck(acknowledgement)) = eventloop.poll().await? {
+            return Ok(acknowledgement);
         }
     }
 }
 
 /// Polls until the connection ends; `None` when we ended it.
-async fn serve(eventloop: &mut EventLoop) -> Option<ConnectionError> {
+async fn serve(eventloop: &mut EventLoop, events: Option<&mpsc::Sender<LinkEvent>>) -> Option<ConnectionError> {
     loop {
         match eventloop.poll().await {
+            Ok(Event::Incoming(Incoming::Publish(publish))) => {
+                if let Some(events) = events
+                    && events.send(LinkEvent::Heard(heard(&publish))).await.is_err()
+                {
+                    return None;
+                }
+            }
             Ok(Event::Incoming(Incoming::Disconnect(packet))) => {
                 tracing::warn!(
                     reason = ?packet.reason_code,
@@ -143,42 +219,29 @@ async fn serve(eventloop: &mut EventLoop) -> Option<ConnectionError> {
     }
 }
 
+fn heard(publish: &Publish) -> Heard {
+    Heard {
+        topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+        payload: publish.payload.to_vec(),
+        retained: publish.retain,
+    }
+}
+
 /// Connects once and disconnects, for `kith check`.
 ///
 /// # Errors
 /// With a sentence about what is wrong.
-pub async fn check_broker(options: MqttOptions) -> Result<(), String> {
+pub async fn check_broker(settings: &MqttSettings) -> Result<(), String> {
     // Another client than the daemon's, and without its will: a check must not throw a running daemon out, nor say
     // `offline` for it.
-    let id = format!("{}-check-{}", options.client_id(), std::process::id());
-    let mut plain = MqttOptions::new(id, options.broker().clone());
-    plain.set_transport(options.transport());
-    plain.set_auth(options.auth().clone());
-    plain.set_connect_timeout(CONNECT_TIMEOUT);
-    let (client, mut eventloop) = AsyncClient::builder(plain).capacity(1).build();
+    let id = settings.client_id.as_deref().unwrap_or("kith");
+    let id = format!("{id}-check-{}", std::process::id());
+    let options = listener_options(settings, id).map_err(|error| format!("{error:#}"))?;
+    let (client, mut eventloop) = AsyncClient::builder(options).capacity(1).build();
     connect(&mut eventloop).await.map_err(|error| in_words(&error))?;
     if client.disconnect().await.is_ok() {
         // What the broker says to a farewell changes nothing.
-        let _ = serve(&mut eventloop).await;
+        let _ = serve(&mut eventloop, None).await;
     }
     Ok(())
-}
-
-/// What went wrong with a connection, for people.
-pub fn in_words(error: &ConnectionError) -> String {
-    match error {
-        ConnectionError::ConnectionRefused(
-            ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
-        ) => "the broker refuses the user or the password; look at mqtt.username and mqtt.password_file".to_owned(),
-        ConnectionError::ConnectionRefused(
-            ConnectReturnCode::RefusedProtocolVersion | ConnectReturnCode::UnsupportedProtocolVersion,
-        ) => "the broker does not speak MQTT 5".to_owned(),
-        ConnectionError::ConnectionRefused(code) => format!("the broker refuses the connection: {code:?}"),
-        ConnectionError::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            "nothing listens there (connection refused); is the broker running, and mqtt.url right?".to_owned()
-        }
-        ConnectionError::Timeout(_) => "the broker does not answer; is mqtt.url right?".to_owned(),
-        ConnectionError::Tls(error) => format!("TLS failed: {error}; mqtt.ca_file names the authority to trust"),
-        other => other.to_string(),
-    }
 }

@@ -2,19 +2,26 @@
 //!
 //! - `outbox`: events survive here until the broker has acknowledged them on `log`
 //! - `connection`: whether there is a broker
-//! - `link`: one connection after the other
+//! - `gap`: what names the events that will never come
+//! - `record`: every retained topic there ever was, so that it can be cleared
+//! - `link`: one connection after the other; `link_words` says why there is none
 //! - `desk`: what has to be said and in which order
+//! - `publisher`: outbox, desk and connection wired together
 //! - `presence`: who is `ON`
 //! - `topics`: where it is said
 //! - `states`: the payloads of retained topics
-//!
-//! Home Assistant's discovery will be one more set of retained states at the desk.
+//! - `home_assistant`: the payloads of its discovery
 
 mod connection;
 mod desk;
+mod gap;
+mod home_assistant;
 mod link;
+mod link_words;
 mod outbox;
 mod presence;
+mod publisher;
+mod record;
 mod states;
 mod topics;
 
@@ -22,9 +29,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use connection::Connection;
-pub use desk::{Desk, Farewell};
-pub use link::{LinkEvent, check_broker, in_words, link, listener_options, options};
+pub use desk::{Asked, Desk, Farewell, LARGEST_REQUEST_BYTES};
+pub use link::{Heard, LinkEvent, check_broker, link, listener_options, options};
+pub use link_words::in_words;
 pub use outbox::{Depth, FromOutbox, Outbox, OutboxError, ToOutbox};
+pub use publisher::{Publisher, Publishing};
+pub use record::{Component, Kept};
 pub use states::{Info, ModelInfo, StatsSource};
 pub use topics::Topics;
 use ulid::Ulid;
@@ -79,6 +89,8 @@ pub enum Saying {
         cameras: Vec<CameraId>,
         /// `presence.hold_s`.
         presence_hold: Duration,
+        /// Whether pictures of faces are published.
+        faces: bool,
     },
     /// What `info` says.
     Info(Box<Info>),

@@ -11,13 +11,14 @@ use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, params};
 use rusqlite_migration::{M, Migrations};
-use serde_json::json;
 use tokio::sync::mpsc as tokio_mpsc;
 use ulid::Ulid;
 
-use crate::event::{Event, time_text, ulid_text};
+use super::gap::{bound, forget_person, insert, insert_gap};
+use super::record::{self, Kept};
+use crate::event::{Event, ulid_text};
 use crate::heartbeat::{BEAT, Pulse};
 use crate::state_dir;
 
@@ -25,12 +26,8 @@ use crate::state_dir;
 const FILE_NAME: &str = "outbox.sqlite";
 /// So many rows are kept, a month of a busy door.
 const MAX_ROWS: u64 = 100_000;
-/// And for so long.
-const MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Messages that may wait for the thread; a sender waits then, since events are not dropped.
 const ROOM: usize = 256;
-/// So many ids are named in one `gap` record, about 15 KiB.
-const IDS_IN_A_GAP: usize = 500;
 /// Committed in one go at most.
 const BATCH: usize = 64;
 
@@ -48,6 +45,12 @@ pub enum ToOutbox {
         /// At most so many.
         limit: usize,
     },
+    /// Put these on record; they are published after that.
+    Remember(Vec<Kept>),
+    /// The broker has acknowledged that they are gone.
+    Forget(Vec<Kept>),
+    /// Somebody was removed: what waits and names them goes, and nothing of it stays in the file.
+    ForgetPerson(Ulid),
     /// Say when all before this is done.
     Flush,
     /// Close the database when all before this is done.
@@ -66,6 +69,8 @@ pub enum FromOutbox {
     },
     /// Rows, in order, each with its number and its JSON.
     Rows(Vec<(i64, String)>),
+    /// These are on record.
+    Remembered(Vec<Kept>),
     /// All before [`ToOutbox::Flush`] is done, and was said.
     Flushed,
 }
@@ -115,6 +120,23 @@ impl Depth {
     }
 }
 
+/// What is committed together.
+#[derive(Default)]
+struct Batch {
+    events: Vec<(String, Box<Event>)>,
+    acknowledged: Vec<i64>,
+    /// To be put on record (`true`) or taken off it, in order.
+    record: Vec<(bool, Kept)>,
+    remembered: Vec<Kept>,
+    removed: Vec<Ulid>,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.acknowledged.is_empty() && self.record.is_empty() && self.removed.is_empty()
+    }
+}
+
 /// The open outbox.
 pub struct Outbox {
     database: Connection,
@@ -143,11 +165,14 @@ impl Outbox {
         };
         let mut database = Connection::open(&file).map_err(failed)?;
         prepare(&database).map_err(failed)?;
-        let schema = Migrations::new(vec![M::up(
-            // AUTOINCREMENT: a number is never used twice, so an acknowledgement can't hit another event's row.
-            "CREATE TABLE event (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, at_ms INTEGER NOT NULL, \
+        let schema = Migrations::new(vec![
+            M::up(
+                // AUTOINCREMENT: a number is never used twice, so an acknowledgement can't hit another event's row.
+                "CREATE TABLE event (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, at_ms INTEGER NOT NULL, \
              json TEXT NOT NULL) STRICT;",
-        )]);
+            ),
+            M::up(record::SCHEMA),
+        ]);
         schema.to_latest(&mut database).map_err(|source| OutboxError::Schema {
             path: path.clone(),
             source,
@@ -160,7 +185,29 @@ impl Outbox {
             pulse: Pulse::default(),
         };
         outbox.count().map_err(failed)?;
+        // What an earlier run took out must not stay in the file beside.
+        outbox.truncate();
         Ok(outbox)
+    }
+
+    /// What was ever retained under our name.
+    ///
+    /// # Errors
+    /// What SQLite said.
+    pub fn record(&self) -> rusqlite::Result<Vec<Kept>> {
+        record::all(&self.database)
+    }
+
+    /// Puts `kept` on record before the thread is started.
+    ///
+    /// # Errors
+    /// What SQLite said.
+    pub fn remember(&mut self, kept: &[Kept]) -> rusqlite::Result<()> {
+        let transaction = self.database.transaction()?;
+        for one in kept {
+            record::remember(&transaction, one)?;
+        }
+        transaction.commit()
     }
 
     /// How much is in it, from now on.
@@ -195,10 +242,9 @@ impl Outbox {
             let first = match messages.recv_timeout(BEAT) {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => break,
             };
-            let mut events = Vec::new();
-            let mut acknowledged = Vec::new();
+            let mut batch = Batch::default();
             let mut read = None;
             let (mut flush, mut close) = (false, false);
             // What waits is committed together: each commit waits for the disk.
@@ -207,26 +253,37 @@ impl Outbox {
                 match message {
                     ToOutbox::Event(mut event) => {
                         event.published_at = Timestamp::now();
-                        events.push((json_of(&event), event));
+                        batch.events.push((json_of(&event), event));
                     }
-                    ToOutbox::Acknowledged(number) => acknowledged.push(number),
+                    ToOutbox::Acknowledged(number) => batch.acknowledged.push(number),
                     ToOutbox::Read { after, limit } => read = Some((after, limit)),
+                    ToOutbox::Remember(kept) => {
+                        batch.record.extend(kept.iter().map(|one| (true, one.clone())));
+                        batch.remembered.extend(kept);
+                    }
+                    ToOutbox::Forget(kept) => batch.record.extend(kept.into_iter().map(|one| (false, one))),
+                    ToOutbox::ForgetPerson(uid) => batch.removed.push(uid),
                     ToOutbox::Flush => flush = true,
                     ToOutbox::Close => close = true,
                 }
             }
-            let ids: Vec<String> = events.iter().map(|(_, event)| ulid_text(event.id)).collect();
-            match self.write(&events, &acknowledged) {
+            match self.write(&batch) {
                 Ok(()) => {
-                    for (json, event) in events {
+                    for (json, event) in batch.events {
                         let _ = answers.blocking_send(FromOutbox::Committed { event, json });
                     }
                 }
                 Err(error) => {
-                    tracing::error!(%error, events = ids.len(), "can't write to the outbox; these events are not published");
-                    self.depth.0.1.fetch_add(ids.len() as u64, Ordering::Relaxed);
-                    self.lost.extend(ids);
+                    tracing::error!(%error, events = batch.events.len(), "can't write to the outbox; these events are not published");
+                    self.depth.0.1.fetch_add(batch.events.len() as u64, Ordering::Relaxed);
+                    self.lost
+                        .extend(batch.events.iter().map(|(_, event)| ulid_text(event.id)));
                 }
+            }
+            if !batch.remembered.is_empty() {
+                // Said even if it failed: a state that may be left behind one day is better than a daemon that a
+                // full disk makes mute.
+                let _ = answers.blocking_send(FromOutbox::Remembered(batch.remembered));
             }
             if let Some((after, limit)) = read {
                 let rows = self.read(after, limit).unwrap_or_else(|error| {
@@ -239,42 +296,73 @@ impl Outbox {
                 let _ = answers.blocking_send(FromOutbox::Flushed);
             }
             if close {
-                return;
+                break;
+            }
+        }
+        self.truncate();
+    }
+
+    /// Writes what is new and forgets what is done, all or nothing.
+    fn write(&mut self, batch: &Batch) -> rusqlite::Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let lost = std::mem::take(&mut self.lost);
+        let (max_rows, before) = (self.max_rows, self.depth.rows());
+        let written = (|| {
+            let transaction = self.database.transaction()?;
+            let mut rows = before;
+            if !lost.is_empty() {
+                rows += insert_gap(&transaction, "could not be written", &lost)? as u64;
+            }
+            for (json, event) in &batch.events {
+                rows += insert(&transaction, &ulid_text(event.id), json)? as u64;
+            }
+            for number in &batch.acknowledged {
+                let gone = transaction
+                    .prepare_cached("DELETE FROM event WHERE number = ?1")?
+                    .execute([number])?;
+                rows = rows.saturating_sub(gone as u64);
+            }
+            for (remember, kept) in &batch.record {
+                if *remember {
+                    record::remember(&transaction, kept)?;
+                } else {
+                    record::forget(&transaction, kept)?;
+                }
+            }
+            for uid in &batch.removed {
+                rows = forget_person(&transaction, rows, *uid)?;
+            }
+            if !batch.events.is_empty() {
+                rows = bound(&transaction, rows, max_rows)?;
+            }
+            transaction.commit()?;
+            Ok(rows)
+        })();
+        match written {
+            Ok(rows) => {
+                self.depth.0.0.store(rows, Ordering::Relaxed);
+                if !batch.removed.is_empty() {
+                    self.truncate();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.lost = lost;
+                Err(error)
             }
         }
     }
 
-    /// Writes events and forgets what was acknowledged, all or nothing.
-    fn write(&mut self, events: &[(String, Box<Event>)], acknowledged: &[i64]) -> rusqlite::Result<()> {
-        if events.is_empty() && acknowledged.is_empty() {
-            return Ok(());
+    /// Empties the write-ahead log: what was deleted would stay readable in it.
+    fn truncate(&self) {
+        let done = self
+            .database
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = done {
+            tracing::warn!(%error, "can't empty the outbox's write-ahead log");
         }
-        let lost = std::mem::take(&mut self.lost);
-        let max_rows = self.max_rows;
-        let written = (|| {
-            let transaction = self.database.transaction()?;
-            if !lost.is_empty() {
-                insert_gap(&transaction, "could not be written", &lost)?;
-            }
-            for (json, event) in events {
-                insert(&transaction, &ulid_text(event.id), json)?;
-            }
-            for number in acknowledged {
-                transaction
-                    .prepare_cached("DELETE FROM event WHERE number = ?1")?
-                    .execute([number])?;
-            }
-            if !events.is_empty() {
-                bound(&transaction, max_rows)?;
-            }
-            transaction.commit()
-        })();
-        if written.is_err() {
-            self.lost = lost;
-        } else {
-            self.count()?;
-        }
-        written
     }
 
     fn read(&self, after: i64, limit: usize) -> rusqlite::Result<Vec<(i64, String)>> {
@@ -302,68 +390,6 @@ fn prepare(database: &Connection) -> rusqlite::Result<()> {
     database.pragma_update(None, "synchronous", "FULL")?;
     // Events name people; what is acknowledged is overwritten, not only forgotten.
     database.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))
-}
-
-fn insert(transaction: &Transaction<'_>, id: &str, json: &str) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached("INSERT INTO event (id, at_ms, json) VALUES (?1, ?2, ?3)")?
-        .execute(params![id, Timestamp::now().as_millisecond(), json])?;
-    Ok(())
-}
-
-/// Names events that will never come.
-fn insert_gap(transaction: &Transaction<'_>, reason: &str, ids: &[String]) -> rusqlite::Result<()> {
-    for ids in ids.chunks(IDS_IN_A_GAP) {
-        let id = ulid_text(Ulid::generate());
-        let now = time_text(Timestamp::now());
-        let json = json!({"v": 1, "id": id, "event_type": "gap", "published_at": now, "reason": reason, "ids": ids});
-        insert(transaction, &id, &json.to_string())?;
-    }
-    Ok(())
-}
-
-/// Takes out the oldest rows beyond the bounds and names them in `gap` records; a gap record that is itself taken out
-/// hands its ids on.
-fn bound(transaction: &Transaction<'_>, max_rows: u64) -> rusqlite::Result<()> {
-    let oldest_ms = Timestamp::now().as_millisecond() - i64::try_from(MAX_AGE.as_millis()).unwrap_or(i64::MAX);
-    // A tenth at once, so that a full outbox does not write a gap for each event.
-    let beyond: Option<i64> = transaction
-        .query_row(
-            "SELECT number FROM event ORDER BY number DESC LIMIT 1 OFFSET ?1",
-            [i64::try_from(max_rows).unwrap_or(i64::MAX)],
-            |row| row.get(0),
-        )
-        .optional()?;
-    let last = match beyond {
-        Some(number) => number.saturating_add(i64::try_from(max_rows / 10).unwrap_or(0)),
-        None => transaction.query_row(
-            "SELECT coalesce(max(number), 0) FROM event WHERE at_ms < ?1",
-            [oldest_ms],
-            |row| row.get(0),
-        )?,
-    };
-    if last == 0 {
-        return Ok(());
-    }
-    let mut ids: Vec<String> = Vec::new();
-    let mut statement = transaction.prepare("SELECT id, json FROM event WHERE number <= ?1 ORDER BY number")?;
-    let rows = statement.query_map([last], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
-    for row in rows {
-        let (id, json) = row?;
-        let gap = serde_json::from_str::<serde_json::Value>(&json)
-            .ok()
-            .filter(|value| value["event_type"] == "gap");
-        match gap.as_ref().and_then(|value| value["ids"].as_array()) {
-            Some(named) => ids.extend(named.iter().filter_map(|id| id.as_str()).map(str::to_owned)),
-            None => ids.push(id),
-        }
-    }
-    if ids.is_empty() {
-        return Ok(());
-    }
-    transaction.execute("DELETE FROM event WHERE number <= ?1", [last])?;
-    tracing::error!(events = ids.len(), "the outbox is full; its oldest events are given up");
-    insert_gap(transaction, "the outbox was full", &ids)
 }
 
 fn json_of(event: &Event) -> String {

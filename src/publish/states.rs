@@ -58,19 +58,19 @@ impl Info {
 }
 
 /// Who is in view.
-pub(super) fn in_view(people: &[Arc<Person>], unknown: usize) -> Value {
+pub(super) fn in_view(people: &[&Person], unknown: usize) -> Value {
     let people: Vec<Value> = people.iter().map(|person| named(person)).collect();
     json!({"people": people, "unknown": unknown})
 }
 
-/// What is known of a person's last sighting.
-pub(super) fn attributes(sighting: &Sighting) -> Value {
+/// What is known of a person's last sighting; all but the name is null until there is one since the start.
+pub(super) fn attributes(person: &Person, last: Option<&Sighting>) -> Value {
     json!({
-        "name": sighting.person.name.as_str(),
-        "camera": &*sighting.camera,
-        "last_seen": time_text(sighting.at.wall),
-        "confidence": two_decimals_down(sighting.confidence),
-        "event": sighting.event.map(ulid_text),
+        "name": person.name.as_str(),
+        "camera": last.map(|sighting| sighting.camera.to_string()),
+        "last_seen": last.map(|sighting| time_text(sighting.at.wall)),
+        "confidence": last.map(|sighting| two_decimals_down(sighting.confidence)),
+        "event": last.and_then(|sighting| sighting.event).map(ulid_text),
     })
 }
 
@@ -89,8 +89,8 @@ pub struct StatsSource {
 /// The counts at the last report.
 struct Before {
     at: Instant,
-    /// Of each camera: put and dropped, and what its reader counts.
-    frames: HashMap<CameraId, (u64, u64, Reading)>,
+    /// Of each camera: put, dropped, and what else its meter counts.
+    cameras: HashMap<CameraId, (u64, u64, Reading)>,
     detections: (u64, Duration),
     embeddings: (u64, Duration),
 }
@@ -101,7 +101,7 @@ impl StatsSource {
         Self {
             before: Before {
                 at: Instant::now(),
-                frames: frames(&cameras),
+                cameras: readings(&cameras),
                 detections: meter.detections.so_far(),
                 embeddings: meter.embeddings.so_far(),
             },
@@ -115,26 +115,26 @@ impl StatsSource {
     pub(super) fn json(&mut self) -> Value {
         let now = Before {
             at: Instant::now(),
-            frames: frames(&self.cameras),
+            cameras: readings(&self.cameras),
             detections: self.meter.detections.so_far(),
             embeddings: self.meter.embeddings.so_far(),
         };
         let seconds = now.at.saturating_duration_since(self.before.at).as_secs_f64().max(1e-3);
         let mut cameras = serde_json::Map::new();
-        for (id, after) in &now.frames {
+        for (id, after) in &now.cameras {
             // A camera that was restarted counts from 0 again.
-            let before = self.before.frames.get(id).filter(|before| before.0 <= after.0);
-            let before = before.copied().unwrap_or_default();
+            let before = self.before.cameras.get(id).filter(|before| before.0 <= after.0);
+            let (put, dropped, reading) = before.copied().unwrap_or_default();
             #[expect(clippy::cast_precision_loss, reason = "a minute's frames")]
-            let a_second = (after.0 - before.0) as f64 / seconds;
+            let a_second = (after.0 - put) as f64 / seconds;
             cameras.insert(
                 id.to_string(),
                 json!({
                     "frames_per_second": tenths(a_second),
-                    "dropped": after.1.saturating_sub(before.1),
-                    "still": after.2.still.saturating_sub(before.2.still),
-                    "old": after.2.old.saturating_sub(before.2.old),
-                    "opened": after.2.opened.saturating_sub(before.2.opened),
+                    "dropped": after.1.saturating_sub(dropped),
+                    "still": after.2.still.saturating_sub(reading.still),
+                    "old": after.2.old.saturating_sub(reading.old),
+                    "opened": after.2.opened.saturating_sub(reading.opened),
                     "decode": after.2.decode,
                 }),
             );
@@ -156,7 +156,7 @@ impl StatsSource {
     }
 }
 
-fn frames(cameras: &Roster) -> HashMap<CameraId, (u64, u64, Reading)> {
+fn readings(cameras: &Roster) -> HashMap<CameraId, (u64, u64, Reading)> {
     let counts = |(id, slot): (CameraId, Arc<Slot>)| {
         let (put, dropped) = slot.counts();
         (id, (put, dropped, slot.meter().read()))
@@ -179,4 +179,58 @@ fn memory_mib() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64 / (1024 * 1024))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gallery::Name;
+
+    /// The reference shows every message as it is: same keys, same types.
+    #[test]
+    fn the_reference_shows_the_messages_as_they_are() {
+        let page = include_str!("../../docs/reference/mqtt.md");
+        let examples: Vec<Value> = page
+            .split("```json\n")
+            .skip(1)
+            .filter_map(|rest| serde_json::from_str(rest.split("```").next()?).ok())
+            .collect();
+        let shown = |key: &str| {
+            let found = examples.iter().find(|example| example.get(key).is_some());
+            found.unwrap_or_else(|| panic!("no example has {key}"))
+        };
+        let alice = Person::new("alice", ulid::Ulid::generate(), Name::parse("Alice").unwrap());
+        let kinds = |value: &Value| -> Vec<(String, std::mem::Discriminant<Value>)> {
+            let keys = value.as_object().unwrap().iter();
+            keys.map(|(key, value)| (key.clone(), std::mem::discriminant(value)))
+                .collect()
+        };
+        assert_eq!(kinds(shown("unknown")), kinds(&in_view(&[&alice], 1)));
+        assert_eq!(kinds(&shown("unknown")["people"][0]), kinds(&named(&alice)));
+        let sighting = Sighting {
+            person: Arc::new(alice.clone()),
+            camera: "door".into(),
+            at: crate::frame::CapturedAt {
+                monotonic: Instant::now(),
+                wall: Timestamp::now(),
+            },
+            confidence: 0.97,
+            event: Some(ulid::Ulid::generate()),
+        };
+        assert_eq!(kinds(shown("last_seen")), kinds(&attributes(&alice, Some(&sighting))));
+        for topic in [
+            "status",
+            "info",
+            "stats",
+            "sight",
+            "people",
+            "face",
+            "event",
+            "state",
+            "attributes",
+            "log",
+        ] {
+            assert!(page.contains(&format!("/{topic}`")), "{topic}");
+        }
+    }
 }

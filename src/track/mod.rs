@@ -3,5 +3,5 @@
 mod shots;
 mod tracker;
 
-pub use shots::{Best, ShotTaken, Shots};
+pub use shots::{Best, PassedOver, RefusedName, ShotTaken, Shots};
 pub use tracker::{Track, Tracker};

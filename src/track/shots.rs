@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
+use ulid::Ulid;
 
 use crate::detect::{Face, FaceBox};
 use crate::embed::{Embedded, Embedding};
 use crate::event::BoxFraction;
 use crate::frame::CapturedAt;
+use crate::gallery::Person;
 use crate::identify::Identification;
 use crate::quality::Quality;
 use crate::verdict::{Shot, Verdict};
@@ -111,6 +113,45 @@ fn share_in_frame(face: &FaceBox, (width, height): (u32, u32)) -> f32 {
     }
 }
 
+/// Why a face of a track was not embedded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PassedOver {
+    /// The detector itself doubts that it is a face.
+    Doubtful {
+        /// The detector's probability, 0 to 1.
+        probability: f32,
+        /// What is asked for.
+        least: f32,
+    },
+    /// It is cut off by the frame's edge.
+    CutOff {
+        /// The share of its box that lies in the frame, 0 to 1.
+        share_in_frame: f32,
+        /// What is asked for.
+        least: f32,
+    },
+    /// Its landmarks are no face's, so that it can't be brought upright.
+    NotAligned,
+    /// The picture of it is too poor.
+    Poor {
+        /// In which way; see [`Quality::weakest`].
+        quality: Quality,
+        /// The score that is asked for, 0 to 1.
+        least: f32,
+    },
+    /// A shot was taken a moment ago.
+    JustTaken,
+    /// There are enough shots, and this one is not better.
+    NoBetter {
+        /// Its score, 0 to 1.
+        score: f32,
+        /// The score of the worst shot that is kept.
+        worst: f32,
+    },
+    /// Several shots are at the networks.
+    Busy,
+}
+
 /// A shot with its embedding.
 #[derive(Debug, Clone)]
 struct Kept {
@@ -130,6 +171,19 @@ pub struct Shots {
     pub preliminary: bool,
     /// The last vote's verdict.
     pub verdict: Option<Verdict>,
+    /// The names that it doesn't get since another track has them.
+    pub refused: Vec<RefusedName>,
+}
+
+/// A name that a track doesn't get: another track that was in one frame with it has it, and is nearer.
+#[derive(Debug, Clone)]
+pub struct RefusedName {
+    /// Whose.
+    pub person: Arc<Person>,
+    /// The track that has it.
+    pub held_by: Ulid,
+    /// How near that track's shots are to the person, by the identifier's own measure.
+    pub similarity: f32,
 }
 
 /// The best shot of a track, for its events.
@@ -137,17 +191,43 @@ pub type Best = ShotTaken;
 
 impl Shots {
     /// Whether it is time to look at how good the face is.
-    pub fn may_take(&self, face: &Face, frame_size: (u32, u32), now: Instant) -> bool {
-        face.probability >= LEAST_PROBABILITY
-            && share_in_frame(&face.box_in_frame, frame_size) >= LEAST_SHARE_IN_FRAME
-            && self.waited_for < MAX_WAITED_FOR
-            && self.since_last(now).is_none_or(|since| since >= LEAST_PAUSE)
+    ///
+    /// # Errors
+    /// With the reason why not.
+    pub fn may_take(&self, face: &Face, frame_size: (u32, u32), now: Instant) -> Result<(), PassedOver> {
+        let share = share_in_frame(&face.box_in_frame, frame_size);
+        if face.probability < LEAST_PROBABILITY {
+            Err(PassedOver::Doubtful {
+                probability: face.probability,
+                least: LEAST_PROBABILITY,
+            })
+        } else if share < LEAST_SHARE_IN_FRAME {
+            Err(PassedOver::CutOff {
+                share_in_frame: share,
+                least: LEAST_SHARE_IN_FRAME,
+            })
+        } else if self.waited_for >= MAX_WAITED_FOR {
+            Err(PassedOver::Busy)
+        } else if self.since_last(now).is_some_and(|since| since < LEAST_PAUSE) {
+            Err(PassedOver::JustTaken)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether a shot of this quality is worth embedding; at least `min_shots` are always wanted. If so it counts as
     /// taken.
-    pub fn take(&mut self, quality: &Quality, min_shots: usize, now: Instant) -> bool {
+    ///
+    /// # Errors
+    /// With the reason why not.
+    pub fn take(&mut self, quality: &Quality, min_shots: usize, now: Instant) -> Result<(), PassedOver> {
         let score = quality.score();
+        if score < LEAST_SCORE {
+            return Err(PassedOver::Poor {
+                quality: *quality,
+                least: LEAST_SCORE,
+            });
+        }
         let worst = self
             .kept
             .iter()
@@ -156,12 +236,12 @@ impl Shots {
         let wanted = self.kept.len() + self.waited_for < WANTED.max(min_shots)
             || score > worst * BETTER
             || self.since_last(now).is_none_or(|since| since >= LOOK_AGAIN);
-        let take = score >= LEAST_SCORE && wanted;
-        if take {
-            self.waited_for += 1;
-            self.last_taken = Some(now);
+        if !wanted {
+            return Err(PassedOver::NoBetter { score, worst });
         }
-        take
+        self.waited_for += 1;
+        self.last_taken = Some(now);
+        Ok(())
     }
 
     fn since_last(&self, now: Instant) -> Option<Duration> {
@@ -204,14 +284,40 @@ impl Shots {
         self.kept.push(Kept { taken, embedded });
     }
 
+    /// Takes over the shots of a track that turned out to be this one, and got no verdict.
+    pub fn absorb(&mut self, other: Self) {
+        for kept in other.kept {
+            self.keep(kept.taken, kept.embedded);
+        }
+        self.waited_for += other.waited_for;
+        self.last_taken = self.last_taken.max(other.last_taken);
+        self.preliminary |= other.preliminary;
+        self.refused.extend(other.refused);
+    }
+
+    /// The highest cosine similarity of one of these shots to one of `others`; `None` where one has no good shot.
+    pub fn nearest(&self, others: &Self) -> Option<f32> {
+        self.trusted()
+            .flat_map(|kept| {
+                others
+                    .trusted()
+                    .map(|other| kept.embedded.embedding.cosine(&other.embedded.embedding))
+            })
+            .reduce(f32::max)
+    }
+
+    fn trusted(&self) -> impl Iterator<Item = &Kept> {
+        self.kept.iter().filter(|kept| kept.taken.score >= TRUSTED_SCORE)
+    }
+
     /// The kept shots, each with its answer by `identify`.
     pub fn identified(&self, identify: impl Fn(&Embedded) -> Identification) -> Vec<Shot> {
         let shot = |kept: &Kept| {
             let said = identify(&kept.embedded);
             Shot {
                 quality: kept.taken.score,
+                similarity: said.similarity(),
                 answer: said.answer,
-                similarity: said.ranked.first().map_or(0.0, |best| best.similarity),
             }
         };
         self.kept.iter().map(shot).collect()

@@ -1,4 +1,9 @@
 //! Which face is which from frame to frame: by the overlap of its box with where the track should be by now.
+//!
+//! A constant speed, of which half is believed anew at each sight, and the greedy choice of the best overlap. A Kalman
+//! filter would bring noise models that nobody measured for a porch camera, and at ten frames a second a face's box
+//! overlaps the next one by far more than the prediction could be wrong; what it can't bridge (a hand before the face,
+//! a head that turns away) no motion model bridges either, and the embeddings do.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +13,10 @@ use super::shots::Shots;
 use crate::detect::{Face, FaceBox};
 use crate::frame::CapturedAt;
 
-/// A track that wasn't seen for so long has ended. In time, not in frames: a busy box looks at fewer frames.
+/// A track that wasn't seen for so long is out of view. In time, not in frames: a busy box looks at fewer frames.
 const LOST_AFTER: Duration = Duration::from_millis(1500);
+/// A track that wasn't seen for so long has ended: until then its face may come back.
+const GONE_AFTER: Duration = Duration::from_secs(5);
 /// The least overlap of a face with the place where a track should be.
 const LEAST_IOU: f32 = 0.2;
 /// How much of the speed between two frames is believed at once.
@@ -30,6 +37,10 @@ pub struct Track {
     pub face: Face,
     /// Pixels a second, of the box's centre.
     speed: [f32; 2],
+    /// Whether it is out of view, and waits for its face to come back.
+    pub rests: bool,
+    /// The tracks that turned out to be this one.
+    pub also: Vec<Ulid>,
     /// What was seen of it.
     pub shots: Shots,
 }
@@ -42,6 +53,8 @@ impl Track {
             last: at,
             face,
             speed: [0.0; 2],
+            rests: false,
+            also: Vec::new(),
             shots: Shots::default(),
         }
     }
@@ -60,6 +73,16 @@ impl Track {
             right: seen.right + dx,
             bottom: seen.bottom + dy,
         }
+    }
+
+    /// Whether it and `other` may have been in one frame.
+    pub fn met(&self, other: &Self) -> bool {
+        self.first.monotonic <= other.last.monotonic && other.first.monotonic <= self.last.monotonic
+    }
+
+    /// Whether it was seen last before `other` was seen at all.
+    pub fn is_before(&self, other: &Self) -> bool {
+        self.last.monotonic < other.first.monotonic
     }
 
     fn see(&mut self, face: Face, at: CapturedAt) {
@@ -90,7 +113,7 @@ impl Tracker {
     /// differs from the optimal one only in crowds that overlap, where neither is right.
     pub fn see(&mut self, faces: &[Face], at: CapturedAt) {
         let mut pairs: Vec<(f32, usize, usize)> = Vec::new();
-        for (t, track) in self.tracks.iter().enumerate() {
+        for (t, track) in self.tracks.iter().enumerate().filter(|(_, track)| !track.rests) {
             let expected = track.expected(at.monotonic);
             for (f, face) in faces.iter().enumerate() {
                 let iou = expected
@@ -114,13 +137,34 @@ impl Tracker {
         self.tracks.extend(new.map(|(face, _)| Track::new(*face, at)));
     }
 
-    /// Takes out the tracks that have not been seen for a while at `now`.
-    pub fn take_lost(&mut self, now: Instant) -> Vec<Track> {
+    /// Lets the tracks rest that have not been seen for a while at `now`; returns which.
+    pub fn rest_lost(&mut self, now: Instant) -> Vec<Ulid> {
         self.tracks
-            .extract_if(.., |track| {
-                now.saturating_duration_since(track.last.monotonic) > LOST_AFTER
+            .iter_mut()
+            .filter(|track| !track.rests && now.saturating_duration_since(track.last.monotonic) > LOST_AFTER)
+            .map(|track| {
+                track.rests = true;
+                track.id
             })
             .collect()
+    }
+
+    /// Takes out the resting tracks that nobody comes back to at `now`: it is too late, or there is nothing to know the
+    /// face by.
+    pub fn take_gone(&mut self, now: Instant) -> Vec<Track> {
+        self.tracks
+            .extract_if(.., |track| {
+                let unseen = now.saturating_duration_since(track.last.monotonic);
+                let is_known = track.shots.last().is_some() || track.shots.waits();
+                track.rests && (unseen > GONE_AFTER || !is_known)
+            })
+            .collect()
+    }
+
+    /// Takes out one track.
+    pub fn take(&mut self, id: Ulid) -> Option<Track> {
+        let index = self.tracks.iter().position(|track| track.id == id)?;
+        Some(self.tracks.remove(index))
     }
 
     /// Takes out all tracks.
@@ -128,19 +172,48 @@ impl Tracker {
         std::mem::take(&mut self.tracks)
     }
 
-    /// Lets another face go on where `id` was, as a track of its own: it was somebody else. Returns the old track.
-    pub fn split(&mut self, id: Ulid, at: CapturedAt) -> Option<Track> {
-        let track = self.get_mut(id)?;
-        let new = Track::new(track.face, at);
-        Some(std::mem::replace(track, new))
+    /// Lets another face go on where `id` was, as a track of its own: it was somebody else. The old track rests, seen
+    /// last when its last shot was taken. Returns the new one.
+    pub fn split(&mut self, id: Ulid, at: CapturedAt) -> Option<Ulid> {
+        let old = self.get_mut(id)?;
+        let mut new = Track::new(old.face, at);
+        new.last = old.last;
+        old.rests = true;
+        old.last = old.shots.last().map_or(old.first, |shot| shot.captured_at);
+        let id = new.id;
+        self.tracks.push(new);
+        Some(id)
     }
 
-    /// The track of this id.
+    /// Lets the track `old` go on as `new` does, which is no track of its own any more.
+    pub fn join(&mut self, old: Ulid, new: Ulid) {
+        let Some(new) = self.take(new) else { return };
+        if let Some(old) = self.get_mut(old) {
+            old.last = new.last;
+            old.face = new.face;
+            old.speed = new.speed;
+            old.rests = new.rests;
+            old.also.push(new.id);
+            old.also.extend(new.also);
+            old.shots.absorb(new.shots);
+        }
+    }
+
+    /// The track of this id, or that it turned out to be.
+    pub fn get(&self, id: Ulid) -> Option<&Track> {
+        self.tracks
+            .iter()
+            .find(|track| track.id == id || track.also.contains(&id))
+    }
+
+    /// The track of this id, or that it turned out to be.
     pub fn get_mut(&mut self, id: Ulid) -> Option<&mut Track> {
-        self.tracks.iter_mut().find(|track| track.id == id)
+        self.tracks
+            .iter_mut()
+            .find(|track| track.id == id || track.also.contains(&id))
     }
 
-    /// All tracks.
+    /// All tracks, the resting ones too.
     pub fn iter(&self) -> impl Iterator<Item = &Track> {
         self.tracks.iter()
     }
@@ -178,7 +251,7 @@ mod tests {
         let mut now = start;
         for (index, faces) in frames.iter().enumerate() {
             now = start + Duration::from_millis(100) * u32::try_from(index).unwrap();
-            tracker.take_lost(now);
+            tracker.rest_lost(now);
             let at = CapturedAt {
                 monotonic: now,
                 wall: Timestamp::UNIX_EPOCH,
@@ -229,8 +302,12 @@ mod tests {
         let here: &[Face] = &[face(0.0, 0.0)];
         let (ids, mut tracker, now) = play(&[here, &[], &[], here]);
         assert_eq!(ids.len(), 1);
-        assert!(tracker.take_lost(now + LOST_AFTER).is_empty());
-        assert_eq!(tracker.take_lost(now + LOST_AFTER + Duration::from_millis(1)).len(), 1);
+        assert!(tracker.rest_lost(now + LOST_AFTER).is_empty());
+        let lost = now + LOST_AFTER + Duration::from_millis(1);
+        assert_eq!(tracker.rest_lost(lost), ids);
+        assert!(tracker.rest_lost(lost).is_empty(), "said once");
+        // Without a shot there is nothing to know the face by when it comes back.
+        assert_eq!(tracker.take_gone(lost).len(), 1);
         assert_eq!(tracker.iter().count(), 0);
     }
 }

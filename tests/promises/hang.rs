@@ -138,6 +138,11 @@ fn a_frozen_gallery_watch() {
 }
 
 #[test]
+fn a_frozen_main_thread() {
+    check("main");
+}
+
+#[test]
 fn a_frozen_memory_of_visits() {
     check("sightings");
 }

@@ -8,20 +8,27 @@
     reason = "a failed unwrap in a test is a failed test, with its line"
 )]
 
+mod availability;
 #[allow(dead_code, reason = "the harness of tests/run, of which each promise uses a part")]
 #[path = "../run/broker.rs"]
 mod broker;
 #[allow(dead_code, reason = "as above")]
 #[path = "../run/clip.rs"]
 mod clip;
+mod crowd;
 #[allow(dead_code, reason = "as above")]
 #[path = "../run/daemon.rs"]
 mod daemon;
 mod enrolment;
+mod events;
+mod fresh;
 #[path = "../given/mod.rs"]
 mod given;
 mod gpu;
 mod hang;
+mod memory;
+mod proxy;
+mod recorder;
 #[allow(dead_code, reason = "as above")]
 #[path = "../run/rtsp.rs"]
 mod rtsp;

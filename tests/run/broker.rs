@@ -1,5 +1,6 @@
 //! A real mosquitto on a free port, and a subscriber that writes down all that it hears.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rumqttc::mqttbytes::QoS;
 use rumqttc::{Broker as Address, Client, Event, Incoming, MqttOptions};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::PATIENCE;
@@ -70,6 +72,36 @@ impl Broker {
         }
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Has something retained.
+    pub(crate) fn retain(&self, topic: &str, payload: &[u8]) {
+        let subscriber = self.subscribe();
+        let options = rumqttc::PublishOptions::at_least_once().retained();
+        subscriber.client.publish(topic, payload.to_vec(), options).unwrap();
+        subscriber.wait("our own word", |heard| {
+            heard.iter().any(|message| message.topic == topic)
+        });
+    }
+
+    /// Says something on a topic.
+    pub(crate) fn publish(&self, topic: &str, payload: &[u8]) {
+        self.subscribe().say(topic, payload);
+    }
+
+    /// Every retained topic with its payload.
+    pub(crate) fn retained(&self) -> BTreeMap<String, Vec<u8>> {
+        let subscriber = self.subscribe();
+        // What is retained comes before what is said later.
+        subscriber.say(&format!("test/{}", ulid::Ulid::generate()), b"");
+        let heard = subscriber.all();
+        let retained = heard.into_iter().filter(|message| message.retained);
+        retained.map(|message| (message.topic, message.payload)).collect()
+    }
+
     /// A folder that lives as long as the broker.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
@@ -120,7 +152,7 @@ struct Heard {
     more: Condvar,
 }
 
-/// Hears everything under `kith/`.
+/// Hears everything.
 pub(crate) struct Subscriber {
     heard: Arc<Heard>,
     client: Client,
@@ -135,7 +167,7 @@ impl Subscriber {
         );
         options.set_max_packet_size(Some(16 * 1024 * 1024));
         let (client, mut connection) = Client::builder(options).capacity(16).build();
-        client.subscribe("kith/#", QoS::AtLeastOnce).unwrap();
+        client.subscribe("#", QoS::AtLeastOnce).unwrap();
         let heard = Arc::new(Heard::default());
         let writer = Arc::clone(&heard);
         let (subscribed, is_subscribed) = std::sync::mpsc::channel();
@@ -168,6 +200,18 @@ impl Subscriber {
             .recv_timeout(PATIENCE)
             .expect("the broker takes our subscription");
         Self { heard, client }
+    }
+
+    /// Says something, and waits until we hear it ourselves.
+    pub(crate) fn say(&self, topic: &str, payload: &[u8]) {
+        let before = self.all().len();
+        let options = rumqttc::PublishOptions::at_least_once();
+        self.client.publish(topic, payload.to_vec(), options).unwrap();
+        self.wait("our own word", |heard| {
+            heard[before..]
+                .iter()
+                .any(|message| message.topic == topic && message.payload == payload)
+        });
     }
 
     /// All that was heard so far.

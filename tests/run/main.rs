@@ -9,24 +9,30 @@
 
 mod admin;
 mod bad_input;
+#[allow(dead_code, reason = "tests/promises uses the rest")]
 mod broker;
 mod cameras;
 mod clip;
 #[allow(dead_code, reason = "tests/promises uses the rest")]
 mod daemon;
+mod evaluation;
 mod exposition;
 #[path = "../given/mod.rs"]
 mod given;
 mod heads;
+mod home_assistant;
 mod http;
 mod outbox;
 mod pictures;
 mod recognition;
+mod requests;
+mod retained;
 #[allow(dead_code, reason = "tests/promises uses the rest")]
 mod rtsp;
 mod stopping;
 mod supervisor;
 mod systemd;
+mod tls;
 mod visitors;
 
 use std::time::Duration;

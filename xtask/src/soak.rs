@@ -45,7 +45,12 @@ const PROMISES: &[Promise] = &[
         name: "events",
         says: "Every event is accounted for: acknowledged by the broker, in the outbox, or named in a `gap` record, \
                whatever is killed.",
-        counts: &[("events", 20_000), ("broker-stops", 50), ("daemon-kills", 50)],
+        counts: &[
+            ("events", 20_000),
+            ("broker-stops", 50),
+            ("daemon-kills", 50),
+            ("clean-stops", 50),
+        ],
     },
     Promise {
         name: "fresh",
@@ -75,6 +80,7 @@ const PROMISES: &[Promise] = &[
             ("desk", 20),
             ("gallery", 20),
             ("sightings", 20),
+            ("main", 20),
         ],
     },
     Promise {
@@ -182,7 +188,7 @@ fn soak(promise: &Promise, minutes: Option<u64>, checkout: &Checkout) -> Result<
         nextest.env("KITH_SOAK_SECONDS", (minutes * 60).to_string());
     }
     nextest.args(["run", "--release", "--package", "kith", "--test", "promises"]);
-    if ["hang", "gpu"].contains(&promise.name) {
+    if ["hang", "gpu", "memory"].contains(&promise.name) {
         nextest.args(test::FAULT_FEATURE);
     }
     // One test after the other: they measure times.
