@@ -50,7 +50,7 @@ impl Keeper {
     /// # Errors
     /// When daemon or database fail.
     pub fn people(&mut self) -> anyhow::Result<Vec<PersonSummary>> {
-        self.look(Gallery::people, Verb::People)
+        self.look(Gallery::people, &Verb::People)
     }
 
     /// The person whose id is `wanted`, else the one whose name it is.
@@ -205,11 +205,11 @@ impl Keeper {
     fn look<T: serde::de::DeserializeOwned>(
         &mut self,
         here: impl FnOnce(&Gallery) -> Result<T, crate::gallery::GalleryError>,
-        verb: Verb,
+        verb: &Verb,
     ) -> anyhow::Result<T> {
         match &self.gallery {
             Some(gallery) => Ok(here(gallery)?),
-            None => self.ask(&verb),
+            None => self.ask(verb),
         }
     }
 
