@@ -30,6 +30,7 @@ pub mod heads;
 pub mod heartbeat;
 pub mod http;
 pub mod identify;
+pub mod log;
 pub mod metrics;
 pub mod model;
 pub mod networks;

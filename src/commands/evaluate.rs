@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::Common;
 use super::as_camera::{AsCamera, Seat};
 use super::terminal::{complain, say};
+use crate::admin::Keeper;
 use crate::enrolment::{self, Photos, Rules, Which};
 use crate::evaluation::{ClipTruth, Delays, Evaluation, Truth, VisitOutcome};
 use crate::gallery::{Gallery, Name, Who};
@@ -79,8 +80,9 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let mut all_right = true;
     for (clip, expected) in clips {
         let scratch = tempfile::tempdir().context("can't make a folder for the gallery of this run")?;
-        let mut gallery = Gallery::open(scratch.path())?;
-        let enrolled = enrol(&truth, expected, args.with_everybody, &mut gallery, &mut networks)?;
+        let mut keeper = Keeper::open(scratch.path(), None)?;
+        let enrolled = enrol(&truth, expected, args.with_everybody, &mut keeper, &mut networks)?;
+        let gallery = Gallery::open_read_only(scratch.path())?;
         let rules = seat.rules(&networks.embedder);
         let mut player = Player {
             identifier: source.identifier(Some(&gallery))?,
@@ -118,7 +120,7 @@ fn enrol(
     truth: &Truth,
     expected: &ClipTruth,
     everybody: bool,
-    gallery: &mut Gallery,
+    keeper: &mut Keeper,
     networks: &mut Networks,
 ) -> anyhow::Result<usize> {
     let photos = truth.photos(expected, everybody);
@@ -138,7 +140,7 @@ fn enrol(
         keep_crop: false,
         skip_bad: false,
     };
-    let report = enrolment::enrol(gallery, networks, &people, &rules, &|| {})?;
+    let report = enrolment::enrol(keeper, networks, &people, &rules, &|| {})?;
     if let Some((file, refusal)) = report.refused.first() {
         bail!("the truth file's {}: {refusal}", file.display());
     }

@@ -1,14 +1,12 @@
 //! `kith run`.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
-
-use tracing_subscriber::EnvFilter;
 
 use super::Common;
 use crate::config::{self, Settings};
 use crate::daemon::{self, Ended, Start};
+use crate::log::{Log, LogFormat};
 use crate::paths;
 
 /// The arguments of `kith run`.
@@ -17,19 +15,9 @@ pub struct Args {
     /// The configuration
     #[arg(long, value_name = "FILE", default_value = "/etc/kith/kith.toml")]
     pub config: PathBuf,
-    /// How the log is written; `RUST_LOG` says how much of it (kith=debug)
-    #[arg(long, value_enum, default_value_t)]
-    pub log: LogForm,
-}
-
-/// The form of the log.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogForm {
-    /// Lines for people.
-    #[default]
-    Human,
-    /// One JSON object a line.
-    Json,
+    /// How the log is written; `log.format` otherwise. `RUST_LOG` says how much of it (kith=debug)
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log: Option<LogFormat>,
 }
 
 /// Runs `kith run`: until a signal, or until every camera is a file or folder that came to its end. Exit code 1 when
@@ -39,11 +27,12 @@ pub enum LogForm {
 /// With a sentence for the person at the terminal.
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let (settings, state) = settings(&args.config, common)?;
-    start_log(args.log);
+    let log = Log::start(args.log.unwrap_or(settings.log.format), settings.log.level);
     let (file, options) = (args.config.clone(), common.clone());
     let start = Start {
         settings,
         state,
+        log,
         file: args.config.clone(),
         load: Box::new(move || Ok(self::settings(&file, &options)?.0)),
     };
@@ -67,20 +56,4 @@ pub(super) fn settings(file: &std::path::Path, common: &Common) -> Result<(Setti
     runtime.embedder = common.embedder.clone().or(runtime.embedder.take());
     let state = paths::state_dir(common.state.as_deref().or(settings.state.as_deref()));
     Ok((settings, state))
-}
-
-fn start_log(form: LogForm) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,kith=info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match form {
-        LogForm::Human => log.with_target(false).with_ansi(std::io::stderr().is_terminal()).init(),
-        LogForm::Json => log
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .with_span_list(false)
-            .init(),
-    }
 }

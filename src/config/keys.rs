@@ -119,6 +119,7 @@ pub(super) const TOP: &[Key] = &[
         "",
         "Figures for Prometheus, and whether the daemon is well; see [HTTP](http.md).",
     ),
+    key("log", Kind::Table(LOG), "", "What is written down."),
     key(
         "home_assistant",
         Kind::Table(HOME_ASSISTANT),
@@ -281,6 +282,22 @@ const HTTP: &[Key] = &[key(
     "`ADDRESS:PORT` of `/metrics`, `/health` and `/ready`, or `off`. No names of people are there, but whoever reaches \
      it learns when somebody is at a camera. Port 0 takes a free one, which the log names.",
 )];
+
+const LOG: &[Key] = &[
+    key(
+        "format",
+        Kind::Choice(&["auto", "human", "json"]),
+        "`\"auto\"`",
+        "`human` for lines, `json` for an object a line, `auto` for lines with colours on a terminal and without times in \
+         the journal. `--log` wins.",
+    ),
+    key(
+        "level",
+        Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        "`\"info\"`",
+        "How much. `RUST_LOG` wins.",
+    ),
+];
 
 const HOME_ASSISTANT: &[Key] = &[
     key(

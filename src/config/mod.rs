@@ -15,7 +15,7 @@ pub use error::{ConfigError, Mistake};
 pub use keys::reference;
 pub use mqtt::{HomeAssistantSettings, MqttSettings};
 pub use secret::Secret;
-pub use settings::{CameraSettings, DECIDE_WITHIN, MIN_SHOTS, Settings};
+pub use settings::{CameraSettings, DECIDE_WITHIN, LogSettings, MIN_SHOTS, Settings};
 
 /// Reads `file`, lays the environment over it (`KITH__MQTT__URL` is `mqtt.url`; tables of cameras come from the file
 /// only), and checks all of it. Relative paths in it count from the file's folder.

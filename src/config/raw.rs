@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::camera::{Decode, Polygon, SandboxWish};
+use crate::log::{LogFormat, LogLevel};
 use crate::runtime::Provider;
 
 #[derive(Debug, Default, Deserialize)]
@@ -21,6 +22,7 @@ pub(super) struct Raw {
     pub(super) watchdog: Watchdog,
     pub(super) publish: Publish,
     pub(super) http: Http,
+    pub(super) log: Log,
     pub(super) home_assistant: HomeAssistant,
     pub(super) requests: Requests,
     pub(super) retain: Retain,
@@ -88,6 +90,13 @@ pub(super) struct Publish {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Http {
     pub(super) listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Log {
+    pub(super) format: Option<LogFormat>,
+    pub(super) level: Option<LogLevel>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -14,6 +14,7 @@ use super::secret::Secret;
 use crate::camera::{Address, Decode, Polygon, SandboxWish, ViewSettings, Zone};
 use crate::frame::CameraId;
 use crate::identify::{IdentifyBy, Strictness};
+use crate::log::{LogFormat, LogLevel};
 use crate::runtime::RuntimeSettings;
 use crate::sightings::Retention;
 
@@ -54,6 +55,8 @@ pub struct Settings {
     pub publish_faces: bool,
     /// Where figures and health can be read, if anywhere.
     pub http: Option<SocketAddr>,
+    /// The log.
+    pub log: LogSettings,
     /// How Home Assistant is told of us, if it is.
     pub home_assistant: Option<HomeAssistantSettings>,
     /// Whether requests over MQTT are answered.
@@ -62,6 +65,15 @@ pub struct Settings {
     pub retention: Retention,
     /// At least one; their ids differ.
     pub cameras: Vec<CameraSettings>,
+}
+
+/// What is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogSettings {
+    /// How.
+    pub format: LogFormat,
+    /// How much.
+    pub level: LogLevel,
 }
 
 /// One camera.
@@ -148,6 +160,10 @@ pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Opt
         watchdog_silence: Duration::from_secs(raw.watchdog.silent_s.unwrap_or(60)),
         publish_faces: raw.publish.faces.unwrap_or(false),
         http,
+        log: LogSettings {
+            format: raw.log.format.unwrap_or_default(),
+            level: raw.log.level.unwrap_or_default(),
+        },
         home_assistant,
         requests: raw.requests.enabled.unwrap_or(false),
         retention: retention(&raw.retain),

@@ -52,6 +52,7 @@ use crate::gallery::Gallery;
 use crate::heartbeat::{BEAT, Heartbeats, Pulse};
 use crate::http;
 use crate::identify::IdentifierSource;
+use crate::log::Log;
 use crate::metrics::Instruments;
 use crate::paths;
 use crate::publish::{Connection, Info, Outbox, Publisher, Publishing, Saying, StatsSource};
@@ -76,6 +77,8 @@ pub struct Start {
     pub file: PathBuf,
     /// Reads the configuration again.
     pub load: Box<dyn Fn() -> Result<Settings, ConfigError>>,
+    /// The running log.
+    pub log: Log,
 }
 
 /// Why the daemon ended.
@@ -399,6 +402,9 @@ impl Running<'_> {
         }
         let rules_differ = reload::rules_differ(&self.settings, &new);
         let new = reload::taken_over(&self.settings, new);
+        if new.log.level != self.settings.log.level && !self.start.log.set_level(new.log.level) {
+            tracing::warn!("RUST_LOG says how much is logged, not log.level");
+        }
         self.settings = new;
         let changes = self
             .cameras

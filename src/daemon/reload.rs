@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::cameras::Changes;
-use crate::config::Settings;
+use crate::config::{LogSettings, Settings};
 use crate::sightings::Retention;
 
 /// How often the file is looked at.
@@ -28,6 +28,7 @@ pub(super) fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str>
     part("requests", old.requests != new.requests);
     part("runtime", old.runtime != new.runtime);
     part("identify", old.identify_by != new.identify_by);
+    part("log.format", old.log.format != new.log.format);
     part("http", old.http != new.http);
     part("watchdog", old.watchdog_silence != new.watchdog_silence);
     part(
@@ -53,6 +54,10 @@ pub(super) fn taken_over(old: &Settings, new: Settings) -> Settings {
         retention: Retention {
             crops: new.retention.crops,
             ..old.retention
+        },
+        log: LogSettings {
+            format: old.log.format,
+            ..new.log
         },
         ..new
     }

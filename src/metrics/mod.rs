@@ -91,7 +91,7 @@ impl Instruments {
         let provider = self
             .open
             .get()
-            .map_or("?".to_owned(), |(provider, _)| provider.to_string());
+            .map_or("networks not open".to_owned(), |(provider, _)| provider.to_string());
         format!(
             "{deliver} of {} cameras deliver, {} people enrolled, {broker}, {} events wait, {provider}",
             cameras.len(),
@@ -362,3 +362,6 @@ impl Page<'_> {
 fn as_f64(value: u64) -> f64 {
     value as f64
 }
+
+#[cfg(test)]
+mod tests;

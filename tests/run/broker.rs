@@ -102,6 +102,13 @@ impl Broker {
         retained.map(|message| (message.topic, message.payload)).collect()
     }
 
+    /// Ends it as an administrator would, and waits until it has ended.
+    #[allow(dead_code, reason = "tests/promises does")]
+    pub(crate) fn stop(mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// A folder that lives as long as the broker.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

@@ -22,6 +22,7 @@ mod given;
 mod heads;
 mod home_assistant;
 mod http;
+mod log;
 mod outbox;
 mod pictures;
 mod recognition;

@@ -391,7 +391,7 @@ impl Work {
         if let Err(error) = outcome {
             // Such as an access list that forbids the topic. Asking again at once would change nothing; the next
             // connection does.
-            tracing::warn!(%error, message = ?sent, "the broker did not take a message");
+            tracing::warn!(%error, ?sent, "the broker did not take a message");
         }
         match sent {
             Sent::Event => self.fresh.was_answered(),
