@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::cameras::Changes;
 use crate::config::{LogSettings, Settings};
+use crate::sightings::Retention;
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -50,6 +51,10 @@ pub(super) fn taken_over(old: &Settings, new: Settings) -> Settings {
         identify_by: old.identify_by,
         http: old.http,
         watchdog_silence: old.watchdog_silence,
+        retention: Retention {
+            crops: new.retention.crops,
+            ..old.retention
+        },
         log: LogSettings {
             format: old.log.format,
             ..new.log
