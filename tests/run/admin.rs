@@ -264,7 +264,7 @@ fn a_stranger_is_refused() {
     open(&home.state().join("kith.sock"), 0o666);
     let program = r#"
 import socket, sys
-s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b'{"verb":"people"}\n'); print(s.recv(4096).decode())
+s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print(s.recv(4096).decode())
 "#;
     let said_to_nobody = std::process::Command::new("setpriv")
         .args([
