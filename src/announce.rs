@@ -142,6 +142,11 @@ impl Announcer {
         }
         if let EventKind::Corrected { was, .. } = &kind {
             self.announced_instead(was.as_deref(), verdict.person.as_deref(), track.id, now);
+        } else if !matches!(kind, EventKind::Preliminary) {
+            // A preliminary word about somebody else is taken back by the vote.
+            let named = verdict.person.as_ref().map(|person| person.uid);
+            let mut announced = self.announced.borrow_mut();
+            announced.retain(|uid, (_, on)| *on != track.id || Some(*uid) == named);
         }
         let event = self.event(kind, track.id, shot, verdict);
         let is_verdict = !matches!(event.kind, EventKind::Preliminary);
@@ -156,9 +161,14 @@ impl Announcer {
         Some(id)
     }
 
-    /// Says nothing any more about a track that turned out to be another one.
-    pub fn joined(&self, gone: Ulid) {
+    /// Says nothing any more about the track `gone`, which turned out to be `into`.
+    pub fn joined(&self, gone: Ulid, into: Ulid) {
         self.events.borrow_mut().remove(&gone);
+        for (_, on) in self.announced.borrow_mut().values_mut() {
+            if *on == gone {
+                *on = into;
+            }
+        }
     }
 
     fn event_of(&self, track: &Track) -> Option<Ulid> {

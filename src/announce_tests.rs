@@ -168,7 +168,7 @@ fn a_track_that_was_joined_says_nothing_more() {
     let stage = stage();
     let mut track = stage.track();
     stage.tell(&mut track, &Judgement::Preliminary(named("alice")));
-    stage.announcer.joined(track.id);
+    stage.announcer.joined(track.id, Ulid::generate());
     track.shots.verdict = Some(named("alice"));
     stage.announcer.ended(&track);
     assert_eq!(stage.events(), ["preliminary alice"]);

@@ -1,6 +1,7 @@
 //! What happened, in the domain's words: the only type that publishing and storing know. Its JSON is a contract with
 //! subscribers (`docs/reference/mqtt.md`).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -103,6 +104,19 @@ pub struct BoxFraction {
 }
 
 impl Event {
+    /// Takes out the names of people who are not among `enrolled`, where that is known: they were removed while they
+    /// were in view. Returns whether there is still something to be said: who was recognised, and was removed, was not.
+    pub fn forget_others(&mut self, enrolled: Option<&HashSet<Ulid>>) -> bool {
+        let Some(enrolled) = enrolled else { return true };
+        let is_gone = |person: &Arc<Person>| !enrolled.contains(&person.uid);
+        if let EventKind::Corrected { was, .. } = &mut self.kind {
+            was.take_if(|person| is_gone(person));
+        }
+        self.similar_to.take_if(|person| is_gone(person));
+        let is_about_somebody_gone = self.person.take_if(|person| is_gone(person)).is_some();
+        !(is_about_somebody_gone && matches!(self.kind, EventKind::Preliminary | EventKind::Recognized))
+    }
+
     /// The time that is left to it at `now`; zero when it is too old to be sent.
     pub fn life_left(&self, now: Instant) -> Duration {
         LIFE.saturating_sub(now.saturating_duration_since(self.captured_at.monotonic))

@@ -229,7 +229,7 @@ impl Watch {
             Happening::Wanted(shot) => *waited_for += usize::from(embed(engine, inbox, shot)),
             Happening::LeftOut(_) | Happening::PassedOver(..) | Happening::Identified(..) => {}
             Happening::Judged { track, judgement, was } => announcer.judged(track, judgement, was, Instant::now()),
-            Happening::Joined { gone, .. } => announcer.joined(gone),
+            Happening::Joined { gone, into, .. } => announcer.joined(gone, into.id),
             Happening::Ended(track) => {
                 announcer.ended(track);
                 tally.track_ended();

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use crate::announce::Announcer;
-use crate::camera::{self, CameraError, CameraSource, CameraState, Gate, Opener, Opening, Reader, Slot, View};
+use crate::camera::{self, Address, CameraError, CameraSource, CameraState, Gate, Opener, Opening, Reader, Slot, View};
 use crate::config::{CameraSettings, Settings};
 use crate::engine::{EngineFacts, Request};
 use crate::frame::CameraId;
@@ -244,7 +244,7 @@ impl Camera {
             camera: self.settings.id.clone(),
             opener,
             slot: Arc::clone(&self.slot),
-            every_picture: self.settings.address.single_pictures(),
+            every_picture: matches!(self.settings.address, Address::Folder(_)),
             stop,
         };
         let (frame_ready, changed) = (Arc::clone(&self.worker), Arc::clone(&self.worker));

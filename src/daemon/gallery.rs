@@ -62,6 +62,8 @@ pub(super) struct GalleryDesk {
     /// Where visits are remembered.
     pub(super) memory: Option<Memory>,
     pub(super) instruments: Arc<Instruments>,
+    /// Whether there is a change that is not taken over yet.
+    pub(super) behind: bool,
     /// `None` where unknown visitors are not remembered.
     pub(super) enrol_unknown: Option<EnrolUnknown>,
 }
@@ -97,15 +99,13 @@ impl GalleryDesk {
 
     /// Takes over what others changed.
     fn look(&mut self) -> Result<(), GalleryError> {
-        if self.gallery.changed()? {
-            self.take_over()
-        } else {
-            Ok(())
-        }
+        self.behind |= self.gallery.changed()?;
+        if self.behind { self.take_over() } else { Ok(()) }
     }
 
     /// Lets everybody work with the people of now.
     fn take_over(&mut self) -> Result<(), GalleryError> {
+        self.behind = true;
         let people = self.gallery.people()?;
         // First, so that no visit of somebody new comes before their name, and none of somebody removed after it.
         if let Some(memory) = &self.memory {
@@ -116,6 +116,7 @@ impl GalleryDesk {
         tracing::info!(people = people.len(), "the gallery changed");
         self.instruments.set_people(people.len());
         let _ = self.sayings.blocking_send(enrolled(people));
+        self.behind = false;
         Ok(())
     }
 
@@ -141,7 +142,14 @@ impl GalleryDesk {
                 let Some(enrol) = &mut self.enrol_unknown else {
                     return Err("unknown visitors are not remembered; set retain.unknown_hours".to_owned());
                 };
-                let enrolled = enrol(gallery, &camera, &name)?;
+                let enrolled = match enrol(gallery, &camera, &name) {
+                    Ok(enrolled) => enrolled,
+                    Err(error) => {
+                        // It may have come as far as the gallery.
+                        self.behind = true;
+                        return Err(error);
+                    }
+                };
                 tracing::info!(person = enrolled.person.id, camera, "an unknown visitor got a name");
                 self.changed(Ok(enrolled))
             }

@@ -231,6 +231,7 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
         memory: memory.clone(),
         instruments: Arc::clone(&instruments),
         // Without memory there is nobody to enrol, and it was said why.
+        behind: false,
         enrol_unknown: memory.as_ref().and_then(|_| gallery::enrol_unknown(state).ok()),
     }
     .start(gallery_inbox, &stop)?;
@@ -406,6 +407,12 @@ impl Running<'_> {
             tracing::warn!("RUST_LOG says how much is logged, not log.level");
         }
         self.settings = new;
+        // Before there is a new camera, so that its first word is heard.
+        self.publishing.say(Saying::Reloaded {
+            cameras: self.settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
+            presence_hold: self.settings.presence_hold,
+            faces: self.settings.publish_faces,
+        });
         let changes = self
             .cameras
             .apply(&self.settings, rules_differ, &self.wiring)
@@ -413,11 +420,6 @@ impl Running<'_> {
         for camera in changes.removed.iter().chain(&changes.restarted) {
             self.over.remove(camera);
         }
-        self.publishing.say(Saying::Reloaded {
-            cameras: self.settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
-            presence_hold: self.settings.presence_hold,
-            faces: self.settings.publish_faces,
-        });
         Ok(reload::answer(&changes, &needs_restart))
     }
 }

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::cameras::Changes;
 use crate::config::{LogSettings, Settings};
-use crate::sightings::Retention;
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -31,10 +30,7 @@ pub(super) fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str>
     part("log.format", old.log.format != new.log.format);
     part("http", old.http != new.http);
     part("watchdog", old.watchdog_silence != new.watchdog_silence);
-    part(
-        "retain",
-        (old.retention.sightings, old.retention.unknown) != (new.retention.sightings, new.retention.unknown),
-    );
+    part("retain", old.retention != new.retention);
     parts
 }
 
@@ -51,10 +47,7 @@ pub(super) fn taken_over(old: &Settings, new: Settings) -> Settings {
         identify_by: old.identify_by,
         http: old.http,
         watchdog_silence: old.watchdog_silence,
-        retention: Retention {
-            crops: new.retention.crops,
-            ..old.retention
-        },
+        retention: old.retention,
         log: LogSettings {
             format: old.log.format,
             ..new.log

@@ -1,6 +1,7 @@
 //! Events that will never come: what falls out of the bounded outbox, could not be written, or tells of somebody who
 //! was removed. Their ids are named in a `gap` record on `log`.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,6 +13,8 @@ use crate::event::{time_text, ulid_text};
 
 /// Rows are kept for so long.
 const MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Why events are missing that named somebody.
+pub(super) const REMOVED: &str = "somebody in them was removed";
 /// So many ids are named in one `gap` record, about 15 KiB.
 const IDS_IN_A_GAP: usize = 500;
 
@@ -76,13 +79,21 @@ pub(super) fn bound(transaction: &Transaction<'_>, rows: u64, max_rows: u64) -> 
     Ok(rows + added as u64 - taken as u64)
 }
 
-/// Takes out every event that names the person; returns how many rows there are then.
-pub(super) fn forget_person(transaction: &Transaction<'_>, rows: u64, uid: Ulid) -> rusqlite::Result<u64> {
-    let uid = ulid_text(uid);
-    let mut statement = transaction.prepare("SELECT number, id FROM event WHERE instr(json, ?1) > 0")?;
-    let found: Vec<(i64, String)> = statement
-        .query_map([&uid], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
+/// Takes out every event that names somebody who is not among `enrolled`; returns how many rows there are then.
+pub(super) fn forget_others(
+    transaction: &Transaction<'_>,
+    rows: u64,
+    enrolled: &HashSet<Ulid>,
+) -> rusqlite::Result<u64> {
+    let mut statement = transaction.prepare("SELECT number, id, json FROM event ORDER BY number")?;
+    let mut all = statement.query([])?;
+    let mut found: Vec<(i64, String)> = Vec::new();
+    while let Some(row) = all.next()? {
+        let json: String = row.get(2)?;
+        if names_others(&json, enrolled) {
+            found.push((row.get(0)?, row.get(1)?));
+        }
+    }
     if found.is_empty() {
         return Ok(rows);
     }
@@ -94,8 +105,19 @@ pub(super) fn forget_person(transaction: &Transaction<'_>, rows: u64, uid: Ulid)
             .execute([number])?;
         ids.push(id);
     }
-    let added = insert_gap(transaction, "somebody in them was removed or is ignored now", &ids)?;
+    let added = insert_gap(transaction, REMOVED, &ids)?;
     Ok(rows + added as u64 - taken)
+}
+
+/// Whether an event's JSON names somebody who is not among `enrolled`.
+fn names_others(json: &str, enrolled: &HashSet<Ulid>) -> bool {
+    let Ok(event) = serde_json::from_str::<Value>(json) else {
+        return false;
+    };
+    ["person", "similar_to", "was"].into_iter().any(|key| {
+        let uid = event[key]["uid"].as_str().and_then(|uid| Ulid::from_string(uid).ok());
+        uid.is_some_and(|uid| !enrolled.contains(&uid))
+    })
 }
 
 /// The ids of the rows' events; a gap record that is itself taken out hands its ids on.

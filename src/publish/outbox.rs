@@ -3,6 +3,7 @@
 //!
 //! The outbox is bounded; what falls out of it, or could not be written, is named in a `gap` record on `log`.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +17,7 @@ use rusqlite_migration::{M, Migrations};
 use tokio::sync::mpsc as tokio_mpsc;
 use ulid::Ulid;
 
-use super::gap::{bound, forget_person, insert, insert_gap};
+use super::gap::{REMOVED, bound, forget_others, insert, insert_gap};
 use super::record::{self, Kept};
 use crate::event::{Event, ulid_text};
 use crate::heartbeat::{BEAT, Pulse};
@@ -49,8 +50,8 @@ pub enum ToOutbox {
     Remember(Vec<Kept>),
     /// The broker has acknowledged that they are gone.
     Forget(Vec<Kept>),
-    /// Somebody was removed: what waits and names them goes, and nothing of it stays in the file.
-    ForgetPerson(Ulid),
+    /// These are all who are enrolled: what names anybody else goes, and nothing of it stays in the file.
+    Enrolled(HashSet<Ulid>),
     /// Say when all before this is done.
     Flush,
     /// Close the database when all before this is done.
@@ -71,6 +72,8 @@ pub enum FromOutbox {
     Rows(Vec<(i64, String)>),
     /// These are on record.
     Remembered(Vec<Kept>),
+    /// There are rows that no event brought, such as a `gap` record.
+    Grew,
     /// All before [`ToOutbox::Flush`] is done, and was said.
     Flushed,
 }
@@ -128,12 +131,13 @@ struct Batch {
     /// To be put on record (`true`) or taken off it, in order.
     record: Vec<(bool, Kept)>,
     remembered: Vec<Kept>,
-    removed: Vec<Ulid>,
+    /// Events that name somebody who was removed, and would say nothing without the name.
+    withheld: Vec<String>,
 }
 
 impl Batch {
     fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.acknowledged.is_empty() && self.record.is_empty() && self.removed.is_empty()
+        self.events.is_empty() && self.acknowledged.is_empty() && self.record.is_empty() && self.withheld.is_empty()
     }
 }
 
@@ -143,6 +147,10 @@ pub struct Outbox {
     depth: Depth,
     /// What could not be written, to be named as soon as something can.
     lost: Vec<String>,
+    /// Everybody who is enrolled; `None` until it was said.
+    enrolled: Option<HashSet<Ulid>>,
+    /// Whether rows that name others are still to be taken out.
+    forgetting: bool,
     max_rows: u64,
     pulse: Pulse,
 }
@@ -181,6 +189,8 @@ impl Outbox {
             database,
             depth: Depth::default(),
             lost: Vec::new(),
+            enrolled: None,
+            forgetting: false,
             max_rows: MAX_ROWS,
             pulse: Pulse::default(),
         };
@@ -241,7 +251,13 @@ impl Outbox {
             self.pulse.beat();
             let first = match messages.recv_timeout(BEAT) {
                 Ok(first) => first,
-                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Timeout) => {
+                    // What could not be written before is tried again.
+                    if self.owes() && self.write(&Batch::default()).is_ok() {
+                        let _ = answers.blocking_send(FromOutbox::Grew);
+                    }
+                    continue;
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             let mut batch = Batch::default();
@@ -253,7 +269,11 @@ impl Outbox {
                 match message {
                     ToOutbox::Event(mut event) => {
                         event.published_at = Timestamp::now();
-                        batch.events.push((json_of(&event), event));
+                        if event.forget_others(self.enrolled.as_ref()) {
+                            batch.events.push((json_of(&event), event));
+                        } else {
+                            batch.withheld.push(ulid_text(event.id));
+                        }
                     }
                     ToOutbox::Acknowledged(number) => batch.acknowledged.push(number),
                     ToOutbox::Read { after, limit } => read = Some((after, limit)),
@@ -262,22 +282,32 @@ impl Outbox {
                         batch.remembered.extend(kept);
                     }
                     ToOutbox::Forget(kept) => batch.record.extend(kept.into_iter().map(|one| (false, one))),
-                    ToOutbox::ForgetPerson(uid) => batch.removed.push(uid),
+                    ToOutbox::Enrolled(now) => {
+                        let before = self.enrolled.replace(now);
+                        let lost_nobody = before
+                            .is_some_and(|before| self.enrolled.as_ref().is_some_and(|now| before.is_subset(now)));
+                        self.forgetting |= !lost_nobody;
+                    }
                     ToOutbox::Flush => flush = true,
                     ToOutbox::Close => close = true,
                 }
             }
+            let owed = self.owes() || !batch.withheld.is_empty();
             match self.write(&batch) {
                 Ok(()) => {
+                    if owed {
+                        let _ = answers.blocking_send(FromOutbox::Grew);
+                    }
                     for (json, event) in batch.events {
                         let _ = answers.blocking_send(FromOutbox::Committed { event, json });
                     }
                 }
                 Err(error) => {
-                    tracing::error!(%error, events = batch.events.len(), "can't write to the outbox; these events are not published");
+                    let ids: Vec<String> = batch.events.iter().map(|(_, event)| ulid_text(event.id)).collect();
+                    tracing::error!(%error, ?ids, "can't write to the outbox; these events are not published");
                     self.depth.0.1.fetch_add(batch.events.len() as u64, Ordering::Relaxed);
-                    self.lost
-                        .extend(batch.events.iter().map(|(_, event)| ulid_text(event.id)));
+                    self.lost.extend(ids);
+                    self.lost.extend(batch.withheld);
                 }
             }
             if !batch.remembered.is_empty() {
@@ -296,17 +326,28 @@ impl Outbox {
                 let _ = answers.blocking_send(FromOutbox::Flushed);
             }
             if close {
+                if self.owes()
+                    && let Err(error) = self.write(&Batch::default())
+                {
+                    tracing::error!(%error, ids = ?self.lost, "the outbox can't name these events, which it could not write");
+                }
                 break;
             }
         }
         self.truncate();
     }
 
+    /// Whether there is something that could not be written before.
+    fn owes(&self) -> bool {
+        !self.lost.is_empty() || self.forgetting
+    }
+
     /// Writes what is new and forgets what is done, all or nothing.
     fn write(&mut self, batch: &Batch) -> rusqlite::Result<()> {
-        if batch.is_empty() {
+        if batch.is_empty() && !self.owes() {
             return Ok(());
         }
+        let enrolled = self.enrolled.as_ref().filter(|_| self.forgetting);
         let lost = std::mem::take(&mut self.lost);
         let (max_rows, before) = (self.max_rows, self.depth.rows());
         let written = (|| {
@@ -331,8 +372,11 @@ impl Outbox {
                     record::forget(&transaction, kept)?;
                 }
             }
-            for uid in &batch.removed {
-                rows = forget_person(&transaction, rows, *uid)?;
+            if !batch.withheld.is_empty() {
+                rows += insert_gap(&transaction, REMOVED, &batch.withheld)? as u64;
+            }
+            if let Some(enrolled) = enrolled {
+                rows = forget_others(&transaction, rows, enrolled)?;
             }
             if !batch.events.is_empty() {
                 rows = bound(&transaction, rows, max_rows)?;
@@ -343,7 +387,8 @@ impl Outbox {
         match written {
             Ok(rows) => {
                 self.depth.0.0.store(rows, Ordering::Relaxed);
-                if !batch.removed.is_empty() {
+                let takes_off_record = batch.record.iter().any(|(remember, _)| !remember);
+                if std::mem::take(&mut self.forgetting) || takes_off_record {
                     self.truncate();
                 }
                 Ok(())

@@ -177,11 +177,10 @@ fn events_of_somebody_who_was_removed_leave_only_their_ids() {
     named.person = Some(Arc::clone(&person));
     let id = ulid_text(named.id);
     outbox.put(vec![event(), (json_of(&named), named), event()], &[]);
-    let batch = Batch {
-        removed: vec![person.uid],
-        ..Batch::default()
-    };
-    outbox.write(&batch).unwrap();
+    outbox.enrolled = Some([Ulid::generate()].into());
+    outbox.forgetting = true;
+    outbox.write(&Batch::default()).unwrap();
+    assert!(!outbox.owes());
     let rows = all(&outbox);
     assert_eq!((rows.len(), outbox.depth().rows()), (3, 3));
     assert_eq!(rows[2].1["event_type"], "gap");
@@ -203,4 +202,27 @@ fn the_depth_that_is_carried_along_is_the_number_of_rows() {
     assert_eq!(outbox.depth().rows(), 33);
     outbox.count().unwrap();
     assert_eq!(outbox.depth().rows(), 33);
+}
+
+#[test]
+fn who_is_removed_in_view_is_not_named_afterwards() {
+    let person = Arc::new(crate::gallery::Person::new(
+        "alice",
+        Ulid::generate(),
+        crate::gallery::Name::parse("Alice Zweistein").unwrap(),
+    ));
+    let enrolled = [Ulid::generate()].into();
+    let (_, mut left) = event();
+    left.person = Some(Arc::clone(&person));
+    left.kind = crate::event::EventKind::Corrected {
+        corrects: Ulid::generate(),
+        was: Some(Arc::clone(&person)),
+    };
+    assert!(left.forget_others(Some(&enrolled)));
+    assert!(!json_of(&left).contains("lice"), "{}", json_of(&left));
+    let (_, mut recognized) = event();
+    recognized.person = Some(Arc::clone(&person));
+    recognized.kind = crate::event::EventKind::Recognized;
+    assert!(recognized.clone().forget_others(None), "nothing is known yet");
+    assert!(!recognized.forget_others(Some(&enrolled)));
 }

@@ -1,10 +1,8 @@
 //! From what the daemon tells the desk to the states that it keeps.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use ulid::Ulid;
 
 use super::retained::{Rank, Retained};
 use crate::frame::CameraId;
@@ -143,16 +141,14 @@ impl House {
         }
     }
 
-    /// Takes over who is enrolled. Returns who was removed.
-    pub(super) fn enrolled(&mut self, people: Vec<Person>, retained: &mut Retained) -> Vec<Person> {
-        let everybody: HashSet<Ulid> = people.iter().map(|person| person.uid).collect();
+    /// Takes over who is enrolled.
+    pub(super) fn enrolled(&mut self, people: Vec<Person>, retained: &mut Retained) {
         let now: HashMap<String, Person> = people
             .into_iter()
             .filter(|person| !person.ignored)
             .map(|person| (person.id.clone(), person))
             .collect();
         let before = std::mem::replace(&mut self.enrolled, now);
-        let mut removed = Vec::new();
         for (id, person) in before {
             let now = self.enrolled.get(&id);
             if now.is_some_and(|now| now.uid == person.uid) {
@@ -169,9 +165,6 @@ impl House {
                 retained.want(Rank::State, self.topics.person(&id, "state"), "OFF");
                 self.say_attributes(&id, retained);
             }
-            if !everybody.contains(&person.uid) {
-                removed.push(person);
-            }
         }
         for id in self.enrolled.keys() {
             if self.presence.last(id).is_none() {
@@ -183,7 +176,6 @@ impl House {
             self.say_view(camera, retained);
         }
         self.say_info(retained);
-        removed
     }
 
     /// The configuration was read again: these cameras there are now, and so long a person stays `ON`.

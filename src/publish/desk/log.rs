@@ -14,6 +14,8 @@ pub(super) struct Log {
     read_to: i64,
     /// Whether rows were asked for.
     asked: bool,
+    /// Whether the answer that is waited for was asked for before all began again: it says nothing about the rows below.
+    stale: bool,
     /// Whether there may be rows that were not read.
     more: bool,
     acknowledged: VecDeque<i64>,
@@ -26,6 +28,7 @@ impl Log {
             underway: 0,
             read_to: 0,
             asked: false,
+            stale: false,
             more: true,
             acknowledged: VecDeque::new(),
         }
@@ -38,10 +41,11 @@ impl Log {
 
     pub(super) fn read(&mut self, rows: Vec<(i64, String)>) {
         self.asked = false;
+        if std::mem::take(&mut self.stale) {
+            return;
+        }
         self.more = !rows.is_empty();
-        // Rows that were asked for before a new connection may be read again from the beginning.
-        let next = self.read_to;
-        for (number, json) in rows.into_iter().filter(|(number, _)| *number > next) {
+        for (number, json) in rows {
             self.read_to = number;
             self.rows.push_back((number, json));
         }
@@ -52,6 +56,7 @@ impl Log {
         self.rows.clear();
         self.underway = 0;
         self.read_to = 0;
+        self.stale = self.asked;
         self.more = true;
     }
 
@@ -101,5 +106,39 @@ impl Log {
 
     pub(super) fn is_said(&self) -> bool {
         self.rows.is_empty() && !self.more && !self.asked && self.acknowledged.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    #[test]
+    fn rows_that_were_asked_for_before_a_new_connection_don_t_hide_those_below() {
+        let (outbox, asked) = sync_channel(8);
+        let mut log = Log::new();
+        let row = |number: i64| (number, String::new());
+        log.ask(&outbox);
+        log.read((1..=8).map(row).collect());
+        while log.next().is_some() {
+            log.was_sent();
+        }
+        log.ask(&outbox);
+        log.begin_again();
+        // The answer to what was asked on the connection before.
+        log.read((9..=12).map(row).collect());
+        log.ask(&outbox);
+        let after: Vec<i64> = asked
+            .try_iter()
+            .map(|message| match message {
+                ToOutbox::Read { after, .. } => after,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(after, [0, 8, 0]);
+        log.read((1..=8).map(row).collect());
+        assert_eq!(log.next().map(|(number, _)| number), Some(1));
     }
 }

@@ -262,9 +262,9 @@ impl Work {
                 self.publish(Sent::Other, &topic, jpeg, PublishOptions::at_most_once());
             }
             Saying::Enrolled(people) => {
-                for person in self.house.enrolled(people, retained) {
-                    self.for_outbox.push_back(ToOutbox::ForgetPerson(person.uid));
-                }
+                let everybody = people.iter().map(|person| person.uid).collect();
+                self.for_outbox.push_back(ToOutbox::Enrolled(everybody));
+                self.house.enrolled(people, retained);
                 self.devices_changed();
             }
             Saying::Reloaded {
@@ -319,6 +319,7 @@ impl Work {
                 }
                 self.retained.let_discovery_wait(self.parts_to_record > 0);
             }
+            FromOutbox::Grew => self.log.grew(),
             FromOutbox::Flushed => self.outbox_flushed = true,
         }
     }
@@ -572,19 +573,20 @@ impl Work {
         let Some(client) = self.connection.as_ref().map(|connection| connection.client.clone()) else {
             return;
         };
+        // First, since the client has room for so many messages only.
+        let status = self.topics.node("status");
+        let told = self.publish(Sent::Online, &status, b"offline".to_vec(), retained());
         for next in self.retained.rest() {
             self.publish_state(&next);
         }
-        let status = self.topics.node("status");
-        self.publish(Sent::Online, &status, b"offline".to_vec(), retained());
         let heard = async {
             while let Some(answer) = self.underway.join_next().await {
                 if let Ok((connection, sent, outcome)) = answer {
                     self.answered(connection, sent, &outcome);
                 }
             }
-            // A clean farewell keeps the broker from publishing the will.
-            if client.disconnect().await.is_ok() {
+            // A clean farewell keeps the broker from publishing the will, which is needed when the client had no room.
+            if told == Handed::Over && client.disconnect().await.is_ok() {
                 while let Some(event) = link.recv().await {
                     if matches!(event, LinkEvent::Down) {
                         break;
