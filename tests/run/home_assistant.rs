@@ -95,7 +95,9 @@ fn who_is_removed_is_announced_by_platform_only_then_left_out_and_once_more_at_t
     home.enrol("Joe Biden", &["biden"]);
     let subscriber = broker.subscribe();
     let daemon = start(&broker, &home);
-    let heard = subscriber.wait("two people", |heard| !jsons(heard, PEOPLE).is_empty());
+    let heard = subscriber.wait("two people, and the start over", |heard| {
+        !jsons(heard, PEOPLE).is_empty() && heard.iter().any(|m| m.is("kith/box/status", "online"))
+    });
     let before = jsons(&heard, PEOPLE).pop().unwrap();
     let (id, _) = before["components"]
         .as_object()
