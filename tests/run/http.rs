@@ -78,7 +78,8 @@ fn the_figures_move_with_frames_and_events_and_name_nobody() {
     home.enrol("Barack Obama", &["obama"]);
     let cameras = format!(
         "{}loop = true\n{}",
-        door(&clip(&["obama2"], 3.0)),
+        // Longer away than a visit waits for its face.
+        door(&clip(&["obama2", "biden"], 3.0)),
         camera("gone", "rtsp://127.0.0.1:1/nothing")
     );
     home.configure(
