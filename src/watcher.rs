@@ -157,6 +157,8 @@ impl Watch {
                 Ok(Heard::Searched(frame, faces)) => self.searched(&frame, faces.as_deref()),
                 Ok(Heard::Embedded(shot)) => {
                     self.waited_for = self.waited_for.saturating_sub(1);
+                    // Tells in the log what a shot decided, and not the time.
+                    let _by = tracing::debug_span!("shot").entered();
                     self.drive(|visits, identifier, tell| visits.embedded(*shot, Instant::now(), identifier, tell));
                 }
                 Ok(Heard::Stop) | Err(RecvTimeoutError::Disconnected) => break,

@@ -56,9 +56,10 @@ struct TwoCameras {
     /// Frames that were looked at, of both cameras, as `stats` counts them.
     frames: u64,
     dropped: u64,
-    /// Messages on `event` that a frame decided; beside them those that the end of a track decided, `left` not counted.
+    /// Messages on `event` that a frame decided; beside them those that time decided (a deadline, the end of a track),
+    /// `left` not counted.
     events: usize,
-    events_at_the_end: usize,
+    events_by_time: usize,
     /// From the arrival of the deciding frame to the message at the subscriber.
     event_median_ms: f64,
     event_p95_ms: f64,
@@ -132,9 +133,15 @@ fn two_cameras(args: &Args, broker: &Broker, state: &Path, cameras: &[(&str, &Pa
     daemon.watch(Duration::from_secs(args.seconds))?;
     let used = daemon.used(&before, begun.elapsed())?;
     let seconds = begun.elapsed().as_secs_f64();
+    let by_a_shot = daemon.decided_by_a_shot();
     drop(daemon);
     let heard = subscriber.stop()?;
-    let mut late_ms = heard.late_ms;
+    let total = heard.events.len();
+    let decided = heard
+        .events
+        .into_iter()
+        .filter(|(track, event_type, _)| by_a_shot.contains(&(track.clone(), event_type.clone())));
+    let mut late_ms: Vec<f64> = decided.map(|(_, _, late_ms)| late_ms).collect();
     ensure!(
         !late_ms.is_empty(),
         "the daemon said nothing about the people before the cameras"
@@ -145,7 +152,7 @@ fn two_cameras(args: &Args, broker: &Broker, state: &Path, cameras: &[(&str, &Pa
         frames: heard.frames,
         dropped: heard.dropped,
         events: late_ms.len(),
-        events_at_the_end: heard.at_the_end,
+        events_by_time: total - late_ms.len(),
         event_median_ms: quantile(&late_ms, 0.5),
         event_p95_ms: quantile(&late_ms, 0.95),
         event_longest_ms: quantile(&late_ms, 1.0),

@@ -1,9 +1,13 @@
 //! The daemon's process, and what it and its decoders take of the machine, from `/proc`.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -32,7 +36,7 @@ pub(crate) struct Cpu {
 }
 
 /// A running daemon; told to stop when dropped.
-pub(crate) struct Process(Child);
+pub(crate) struct Process(Child, Arc<Mutex<HashSet<(String, String)>>>);
 
 impl Process {
     /// Starts `kith run`.
@@ -40,16 +44,29 @@ impl Process {
     /// # Errors
     /// When it can't be started.
     pub(crate) fn start(config: &Path, state: &Path) -> anyhow::Result<Self> {
-        let child = Command::new(kith()?)
+        let mut child = Command::new(kith()?)
             .args(["run", "--config"])
             .arg(config)
             .arg("--state")
             .arg(state)
-            .env("RUST_LOG", "warn")
+            .env("RUST_LOG", "kith=debug")
             .stdin(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .context("can't start kith")?;
-        Ok(Self(child))
+        let log = child.stderr.take().context("it has no log")?;
+        let decided = Arc::new(Mutex::new(HashSet::new()));
+        let note = Arc::clone(&decided);
+        thread::Builder::new().name("log".into()).spawn(move || {
+            for line in BufReader::new(log).lines().map_while(Result::ok) {
+                if let Some(event) = by_a_shot(&line) {
+                    note.lock().unwrap_or_else(PoisonError::into_inner).insert(event);
+                } else if line.contains(" WARN ") || line.contains(" ERROR ") {
+                    eprintln!("{line}");
+                }
+            }
+        })?;
+        Ok(Self(child, decided))
     }
 
     /// Lets it run for `time`.
@@ -66,6 +83,11 @@ impl Process {
             ensure!(matches!(self.0.try_wait(), Ok(None)), "the daemon ended early");
         }
         Ok(())
+    }
+
+    /// Track and type of each event that a shot decided; others were decided by time: a deadline, or the end of a track.
+    pub(crate) fn decided_by_a_shot(&self) -> HashSet<(String, String)> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Processor time so far.
@@ -132,6 +154,14 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Track and type of the event that a line of the log tells of, if a shot decided it: such lines stand in the span `shot`.
+fn by_a_shot(line: &str) -> Option<(String, String)> {
+    let (_, said) = line.split_once(":shot: ")?;
+    let event_type = said.split(' ').next()?;
+    let (_, track) = said.split_once("track=\"")?;
+    Some((track.split('"').next()?.to_owned(), event_type.to_owned()))
 }
 
 /// The `kith` that was built beside this program.

@@ -1,6 +1,5 @@
 //! A subscriber that notes how late each event comes, and what `stats` counts.
 
-use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -12,18 +11,12 @@ use rumqttc::mqttbytes::QoS;
 use rumqttc::{Broker, Client, Event, Incoming, MqttOptions};
 use serde_json::Value;
 
-/// A verdict that is committed this shortly before the `left` of its track was made because the track ended.
-const AT_THE_END: Duration = Duration::from_millis(20);
-
 /// What was heard.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
-    /// Of each event that a frame decided: from that frame's arrival to the message's, in milliseconds.
-    pub(crate) late_ms: Vec<f64>,
-    /// Events that no frame decided, but the end of the track.
-    pub(crate) at_the_end: usize,
-    /// The last event of each track: when it was committed, and its place in `late_ms`.
-    last: HashMap<String, (Timestamp, usize)>,
+    /// Each event but `left`: its track, its type, and the time from its shot's arrival to the message's, in
+    /// milliseconds.
+    pub(crate) events: Vec<(String, String, f64)>,
     /// Sums over all cameras and all `stats`.
     pub(crate) frames: u64,
     pub(crate) dropped: u64,
@@ -102,33 +95,25 @@ impl Subscriber {
     pub(crate) fn stop(self) -> anyhow::Result<Heard> {
         self.client.disconnect().context("can't disconnect")?;
         let _ = self.thread.join();
-        let mut heard = std::mem::take(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner));
-        heard.late_ms.retain(|late| !late.is_nan());
-        Ok(heard)
+        Ok(std::mem::take(
+            &mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner),
+        ))
     }
 }
 
 impl Heard {
     fn event(&mut self, event: &Value, now: Timestamp) {
-        let time = |key: &str| event[key].as_str().and_then(|text| text.parse::<Timestamp>().ok());
-        let (Some(captured_at), Some(published_at), Some(track)) =
-            (time("captured_at"), time("published_at"), event["track"].as_str())
+        let text = |key: &str| event[key].as_str();
+        let captured_at = text("captured_at").and_then(|text| text.parse::<Timestamp>().ok());
+        let (Some(captured_at), Some(track), Some(event_type)) = (captured_at, text("track"), text("event_type"))
         else {
             return;
         };
-        if event["event_type"] == "left" {
-            let last = self.last.remove(track);
-            if let Some((_, place)) =
-                last.filter(|(committed, _)| published_at.duration_since(*committed).unsigned_abs() < AT_THE_END)
-            {
-                self.late_ms[place] = f64::NAN;
-                self.at_the_end += 1;
-            }
-            return;
+        if event_type != "left" {
+            let late = Duration::try_from(now.duration_since(captured_at)).unwrap_or_default();
+            let late_ms = (late.as_secs_f64() * 10_000.0).round() / 10.0;
+            self.events.push((track.to_owned(), event_type.to_owned(), late_ms));
         }
-        let late = Duration::try_from(now.duration_since(captured_at)).unwrap_or_default();
-        self.last.insert(track.to_owned(), (published_at, self.late_ms.len()));
-        self.late_ms.push((late.as_secs_f64() * 10_000.0).round() / 10.0);
     }
 
     fn stats(&mut self, stats: &Value) {

@@ -99,7 +99,7 @@ fn a_broker_that_restarts_loses_nothing() {
     let port = broker.port;
     let home = Home::new();
     home.enrol("Barack Obama", &["obama"]);
-    let looped = format!("{}loop = true\n", door(&clip(&["obama2"], 3.0)));
+    let looped = format!("{}loop = true\n", door(&clip(&["obama2", "biden"], 3.0)));
     home.configure(port, "announce_again_s = 0", &looped);
     let before = broker.subscribe();
     let daemon = home.run();
