@@ -2,13 +2,14 @@
 //! work). Only to be read, and without people's names. Runs on the I/O thread; connections are few and short.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::server::conn::http1;
@@ -51,7 +52,14 @@ pub fn start(runtime: &Handle, address: SocketAddr, instruments: Arc<Instruments
             "HTTP is open to the network: whoever reaches it can see when somebody is at a camera"
         );
     }
-    runtime.spawn(serve(listener, pages(instruments)));
+    let pages = pages(instruments);
+    // A page in a resident's browser can have its name point at this machine; then it asks for its own name.
+    let pages = if address.ip().is_loopback() {
+        pages.layer(middleware::from_fn(only_this_machine))
+    } else {
+        pages
+    };
+    runtime.spawn(serve(listener, pages));
 }
 
 fn listen(runtime: &Handle, address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
@@ -97,6 +105,25 @@ async fn serve(listener: tokio::net::TcpListener, pages: Router) {
             }
             drop(place);
         });
+    }
+}
+
+/// Refuses whoever asks for another host than this machine.
+async fn only_this_machine(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    // HTTP/1.0 names none, and no browser speaks it.
+    let is_here = host.is_none_or(|host| {
+        let name = host
+            .rsplit_once(':')
+            .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+        let name = name.map_or(host, |(name, _)| name);
+        let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+    });
+    if is_here {
+        next.run(request).await
+    } else {
+        StatusCode::FORBIDDEN.into_response()
     }
 }
 

@@ -153,7 +153,8 @@ fn note(event: &Value, passages: &mut Vec<Passage>) {
 /// One line for an event: when, what, who, how sure.
 fn print(event: &Value) {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
-    let time = text(&event["captured_at"]);
+    // When it was said: who left was seen last some seconds before.
+    let time = text(&event["published_at"]);
     let time = time.get(11..19).unwrap_or(&time);
     let kind = text(&event["event_type"]);
     let who = match (event["person"]["name"].as_str(), event["similar_to"]["name"].as_str()) {

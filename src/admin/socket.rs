@@ -122,8 +122,10 @@ async fn accept(listener: UnixListener, handler: Handler) {
 /// Answers what is asked, line by line, until the other side closes or is silent for too long.
 async fn serve(mut stream: UnixStream, handler: &Handler) -> io::Result<()> {
     let peer = stream.peer_cred()?;
-    if !peers::may(&peer) {
-        tracing::warn!(uid = peer.uid(), "somebody who may not has asked over the socket");
+    let uid = peer.uid();
+    // The user database may be far away, and a request long: neither shall hold up what else runs on this thread.
+    if !aside(move || peers::may(&peer)).await? {
+        tracing::warn!(uid, "somebody who may not has asked over the socket");
         let refusal = format!(
             "only the daemon's user, root and the group {} may ask this",
             peers::GROUP
@@ -145,12 +147,17 @@ async fn serve(mut stream: UnixStream, handler: &Handler) -> io::Result<()> {
             let refusal = format!("the request is longer than {} MB", MAX_REQUEST_BYTES / 1024 / 1024);
             return write(&mut writing, &Err(refusal)).await;
         }
-        let answer = match serde_json::from_slice::<Verb>(&line) {
+        let answer = match aside(move || serde_json::from_slice::<Verb>(&line)).await? {
             Ok(verb) => handler.ask(verb).await,
             Err(error) => Err(format!("that is no request: {error}")),
         };
         write(&mut writing, &answer).await?;
     }
+}
+
+/// Does what takes time on a thread of its own.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
 }
 
 async fn write(stream: &mut (impl AsyncWriteExt + Unpin), answer: &Answer) -> io::Result<()> {

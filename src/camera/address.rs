@@ -166,7 +166,11 @@ impl Address {
                 clean = clean.replace(&decoded, "***");
             }
         }
-        clean
+        // A decoder may write the address in its own form; the query may be a token.
+        match url.query().filter(|query| !query.is_empty()) {
+            Some(query) => clean.replace(query, "***"),
+            None => clean,
+        }
     }
 }
 
@@ -308,6 +312,7 @@ mod tests {
         let Address::Rtsp(url) = &address else {
             panic!("{address}")
         };
+        assert!(!address.redact("http error: /live?token=abc&x").contains("token=abc"));
         for line in [
             address.to_string(),
             format!("{address:?}"),

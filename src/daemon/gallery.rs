@@ -111,7 +111,13 @@ impl GalleryDesk {
         if let Some(memory) = &self.memory {
             memory.people(people.iter().map(|summary| summary.person.uid).collect());
         }
-        let identifier = self.source.identifier(Some(&self.gallery))?;
+        let (identifier, left_out) = self.source.identifier_of_those_it_can(&self.gallery)?;
+        for person in left_out {
+            tracing::warn!(
+                person,
+                "has faces of another embedder only, and is not recognised; enrol the photos anew"
+            );
+        }
         *self.identifier.write().unwrap_or_else(PoisonError::into_inner) = identifier;
         tracing::info!(people = people.len(), "the gallery changed");
         self.instruments.set_people(people.len());
@@ -130,6 +136,14 @@ impl GalleryDesk {
                     Ok(json!({"person": person, "faces": faces}))
                 });
                 answer(found)
+            }
+            Verb::Enrol { space, .. } | Verb::Not { space, .. }
+                if self.source.space().is_some_and(|ours| ours != space) =>
+            {
+                Err(format!(
+                    "these faces are embedded in {space}, but the daemon recognises by {}; name its embedder with --embedder",
+                    self.source.space().unwrap_or_default()
+                ))
             }
             Verb::Enrol { space, enrolments } => {
                 let done = gallery.enrol(&space, &enrolments);

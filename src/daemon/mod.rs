@@ -182,11 +182,6 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
         http::start(runtime.handle(), address, Arc::clone(&instruments));
     }
     tracing::info!(%node, broker = %format!("{}:{}", settings.mqtt.host, settings.mqtt.port), "started");
-    let runtime_dir = paths::runtime_dir();
-    let socket = Socket::listen(runtime.handle(), state, runtime_dir.as_deref(), handler);
-    if let Err(error) = &socket {
-        tracing::warn!(%error, "can't listen for requests; commands use the database itself");
-    }
 
     let facts = match wait_for_networks(&news) {
         Ok(Ok(facts)) => facts,
@@ -230,11 +225,17 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
         sayings: publishing.sayings.clone(),
         memory: memory.clone(),
         instruments: Arc::clone(&instruments),
-        // Without memory there is nobody to enrol, and it was said why.
         behind: false,
+        // Without memory there is nobody to enrol, and it was said why.
         enrol_unknown: memory.as_ref().and_then(|_| gallery::enrol_unknown(state).ok()),
     }
     .start(gallery_inbox, &stop)?;
+    // Not before somebody answers: until then commands use the database themselves.
+    let runtime_dir = paths::runtime_dir();
+    let socket = Socket::listen(runtime.handle(), state, runtime_dir.as_deref(), handler);
+    if let Err(error) = &socket {
+        tracing::warn!(%error, "can't listen for requests; commands use the database itself");
+    }
     let over = news_sender.clone();
     let wiring = Wiring {
         node: Arc::clone(&node),

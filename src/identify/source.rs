@@ -119,6 +119,39 @@ impl IdentifierSource {
             .collect())
     }
 
+    /// The embedding space that faces have to be of; `None` for a head, which compares with none.
+    pub fn space(&self) -> Option<&str> {
+        match self {
+            Self::Gallery { space, .. } => Some(space),
+            Self::Head(_) => None,
+        }
+    }
+
+    /// As [`Self::identifier`], but whoever has faces of another embedder only is left out and named: what one person
+    /// lacks must not keep a running daemon from taking over that another one is gone.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn identifier_of_those_it_can(
+        &self,
+        gallery: &Gallery,
+    ) -> Result<(Arc<dyn Identifier>, Vec<String>), GalleryError> {
+        match (self.identifier(Some(gallery)), self) {
+            (
+                Err(GalleryError::OtherSpace { ids, .. }),
+                Self::Gallery {
+                    space,
+                    thresholds,
+                    calibration,
+                },
+            ) => {
+                let matcher = GalleryMatcher::new(gallery.vectors(space)?, *thresholds, *calibration);
+                Ok((Arc::new(matcher), ids))
+            }
+            (identifier, _) => Ok((identifier?, Vec::new())),
+        }
+    }
+
     /// An identifier over the people in `gallery`; `None` where nobody made one yet.
     ///
     /// # Errors
@@ -138,5 +171,28 @@ impl IdentifierSource {
                 Arc::new(head.identifier(classes.transpose()?.unwrap_or_default()))
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{CALIBRATION, THRESHOLDS};
+    use super::*;
+    use crate::gallery::tests::named;
+
+    #[test]
+    fn whoever_has_faces_of_another_embedder_only_is_left_out_and_keeps_nobody_from_being_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut gallery = Gallery::open(folder.path()).unwrap();
+        gallery.enrol("ours", &[named("Alice", &[1])]).unwrap();
+        gallery.enrol("another", &[named("Bob", &[2])]).unwrap();
+        let source = IdentifierSource::Gallery {
+            space: "ours".to_owned(),
+            thresholds: THRESHOLDS,
+            calibration: CALIBRATION,
+        };
+        assert!(source.identifier(Some(&gallery)).is_err());
+        let (identifier, left_out) = source.identifier_of_those_it_can(&gallery).unwrap();
+        assert_eq!((identifier.people(), left_out), (1, vec!["bob".to_owned()]));
     }
 }

@@ -19,6 +19,7 @@ mod crowd;
 #[allow(dead_code, reason = "as above")]
 #[path = "../run/daemon.rs"]
 mod daemon;
+mod deletion;
 mod enrolment;
 mod events;
 mod fresh;

@@ -15,12 +15,12 @@ use crate::exposition::Figures;
 const ON_A_FREE_PORT: &str = "[http]\nlisten = \"127.0.0.1:0\"\n";
 
 /// A client of one daemon.
-struct Client {
+pub(crate) struct Client {
     address: String,
 }
 
 impl Client {
-    fn of(daemon: &Daemon) -> Self {
+    pub(crate) fn of(daemon: &Daemon) -> Self {
         daemon.wait_for_log("are served over HTTP");
         let log = daemon.log();
         let line = log.lines().find(|line| line.contains("are served over HTTP")).unwrap();
@@ -31,9 +31,14 @@ impl Client {
 
     /// Status, headers and body of `request`, sent as it is.
     fn ask(&self, request: &str) -> (u16, String, String) {
+        self.ask_as(request, &self.address)
+    }
+
+    /// The same, with another name for the host.
+    fn ask_as(&self, request: &str, host: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "{request} HTTP/1.1\r\nHost: kith\r\n\r\n").unwrap();
+        write!(stream, "{request} HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
@@ -47,7 +52,7 @@ impl Client {
         (status, serde_json::from_str(&body).unwrap())
     }
 
-    fn figures(&self) -> Figures {
+    pub(crate) fn figures(&self) -> Figures {
         let (status, head, body) = self.ask("GET /metrics");
         assert_eq!(status, 200, "{body}");
         assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
@@ -140,6 +145,28 @@ fn the_figures_move_with_frames_and_events_and_name_nobody() {
         let (_, head, body) = client.ask(&format!("GET {page}"));
         let said = format!("{head}{body}").to_lowercase();
         assert!(!said.contains("obama") && !said.contains("barack"), "{said}");
+    }
+}
+
+#[test]
+fn a_page_whose_name_points_at_this_machine_learns_nothing() {
+    let broker = Broker::start();
+    let home = Home::new();
+    home.configure(broker.port, "", &format!("{ON_A_FREE_PORT}{}", door(&clip(&[], 3.0))));
+    let daemon = home.run();
+    let client = Client::of(&daemon);
+    for host in ["localhost", "LOCALHOST:9464", "127.0.0.1", "[::1]:9464"] {
+        assert_eq!(client.ask_as("GET /health", host).0, 200, "{host}");
+    }
+    for host in [
+        "evil.example",
+        "evil.example:9464",
+        "127.0.0.1.evil.example",
+        "192.0.2.1:9464",
+        "",
+    ] {
+        let (status, _, body) = client.ask_as("GET /metrics", host);
+        assert_eq!((status, body.as_str()), (403, ""), "{host}");
     }
 }
 

@@ -16,6 +16,7 @@ mod clip;
 #[allow(dead_code, reason = "tests/promises uses the rest")]
 mod daemon;
 mod evaluation;
+mod example;
 mod exposition;
 #[path = "../given/mod.rs"]
 mod given;
@@ -25,6 +26,7 @@ mod http;
 mod large_house;
 mod log;
 mod outbox;
+mod overload;
 mod pictures;
 mod recognition;
 mod requests;

@@ -9,13 +9,17 @@
 //! - `discovery`: Home Assistant's picture of us
 //! - `fresh`, `log`: the two ways of an event
 //! - `requests`: what we are asked over MQTT
+//! - `goodbye`: the last words
+//! - `sending`: in which order all that goes to the client
 
 mod discovery;
 mod fresh;
+mod goodbye;
 mod house;
 mod log;
 mod requests;
 mod retained;
+mod sending;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -23,7 +27,6 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use rumqttc::mqttbytes::QoS;
-use rumqttc::mqttbytes::v5::PublishProperties;
 use rumqttc::{AsyncClient, PublishNoticeError, PublishOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -39,13 +42,13 @@ use super::topics::Topics;
 use crate::config::HomeAssistantSettings;
 use crate::frame::CameraId;
 use crate::heartbeat::Pulse;
-use discovery::{Discovery, Parting};
+use discovery::Discovery;
 use fresh::Fresh;
 use house::House;
 use log::Log;
 use requests::{Answer, Requests};
 pub use requests::{Asked, LARGEST_REQUEST_BYTES};
-use retained::{Next, Retained};
+use retained::Retained;
 
 /// Messages on their way at a time. More would queue in the client, where an event could grow old.
 const WINDOW: usize = 16;
@@ -422,184 +425,6 @@ impl Work {
             let payload = self.stats.json().to_string().into_bytes();
             let options = PublishOptions::at_most_once().retained();
             self.publish(Sent::Other, &self.topics.node("stats"), payload, options);
-        }
-    }
-
-    /// Sends as much as may be on its way at a time.
-    fn send_what_waits(&mut self) {
-        self.log.hand_back(&self.to_outbox);
-        let new = self.retained.ask_for_record();
-        if !new.is_empty() {
-            let topics = new.into_iter().map(Kept::Topic).collect();
-            self.for_outbox.push_back(ToOutbox::Remember(topics));
-        }
-        while let Some(message) = self.for_outbox.pop_front() {
-            // Its inbox is full; the next tick tries again.
-            if let Err(error) = self.to_outbox.try_send(message) {
-                use std::sync::mpsc::TrySendError::{Disconnected, Full};
-                let (Full(message) | Disconnected(message)) = error;
-                self.for_outbox.push_front(message);
-                break;
-            }
-        }
-        self.send_events();
-        if self.connection.is_none() {
-            return;
-        }
-        self.send_states();
-        self.send_log();
-    }
-
-    /// Sends fresh events, and gives up those that are too old for `event`; they are in the log.
-    fn send_events(&mut self) {
-        let now = Instant::now();
-        self.fresh.give_up_old_ones(now);
-        while self.connection.is_some() && self.underway.len() < WINDOW {
-            let Some((event, json, seconds)) = self.fresh.next(now) else {
-                return;
-            };
-            let options = PublishOptions::at_least_once().properties(PublishProperties {
-                message_expiry_interval: Some(seconds),
-                content_type: Some("application/json".to_owned()),
-                ..PublishProperties::default()
-            });
-            let topic = self.topics.event(&event);
-            match self.publish(Sent::Event, &topic, json.clone().into_bytes(), options) {
-                Handed::Over => self.fresh.was_sent(now),
-                Handed::NotNow => return self.fresh.put_back(event, json),
-                Handed::Never => {}
-            }
-        }
-    }
-
-    fn send_states(&mut self) {
-        while self.underway.len() < WINDOW {
-            if let Some(parting) = self.discovery.next() {
-                let options = PublishOptions::at_least_once();
-                let sent = Sent::Parting(parting.parts.clone());
-                let payload = parting.payload.clone().into_bytes();
-                if self.publish(sent, &parting.topic.clone(), payload, options) == Handed::NotNow {
-                    return self.discovery.put_back(Parting { ..parting });
-                }
-                continue;
-            }
-            let Some(next) = self.retained.next() else { break };
-            match self.publish_state(&next) {
-                Handed::Over => {}
-                Handed::NotNow => return self.retained.put_back(next),
-                Handed::Never => drop(self.retained.answered(&next.topic, false)),
-            }
-        }
-        if self.house.is_open() && !self.online_said && self.retained.is_said() {
-            let topic = self.topics.node("status");
-            let handed = self.publish(Sent::Online, &topic, b"online".to_vec(), retained());
-            self.online_said = handed == Handed::Over;
-        }
-    }
-
-    fn publish_state(&mut self, next: &Next) -> Handed {
-        let sent = Sent::State(next.topic.clone(), next.payload.is_empty());
-        self.publish(sent, &next.topic, next.payload.clone(), retained())
-    }
-
-    fn send_log(&mut self) {
-        while self.underway.len() < WINDOW {
-            let Some((number, json)) = self.log.next() else { break };
-            let topic = self.topics.node("log");
-            let options = PublishOptions::at_least_once();
-            match self.publish(Sent::Log(number), &topic, json.clone().into_bytes(), options) {
-                Handed::Over => self.log.was_sent(),
-                Handed::NotNow => {
-                    self.log.put_back(number, json);
-                    break;
-                }
-                // It stays in the outbox, and does not keep those behind it.
-                Handed::Never => {}
-            }
-        }
-        self.log.ask(&self.to_outbox);
-    }
-
-    /// Hands a message to the client; its answer comes through `underway`.
-    fn publish(&mut self, sent: Sent, topic: &str, payload: Vec<u8>, options: PublishOptions) -> Handed {
-        let Some(connection) = &self.connection else {
-            return Handed::NotNow;
-        };
-        let bytes = topic.len() + payload.len() + PACKET_HEAD_BYTES;
-        // The client would end the connection over it, again and again.
-        if connection
-            .largest_packet_bytes
-            .is_some_and(|most| bytes > most as usize)
-        {
-            tracing::error!(
-                topic,
-                bytes,
-                most = connection.largest_packet_bytes,
-                "the broker takes no packet of this size; raise its limit (Mosquitto: max_packet_size)"
-            );
-            return Handed::Never;
-        }
-        match connection.client.try_publish_tracked(topic, payload, options) {
-            Ok(notice) => {
-                let connection = self.connections;
-                self.underway
-                    .spawn(async move { (connection, sent, notice.wait_completion_async().await) });
-                Handed::Over
-            }
-            Err(error) => {
-                tracing::debug!(%error, topic, "the client takes no message now");
-                Handed::NotNow
-            }
-        }
-    }
-
-    fn all_is_said(&self) -> bool {
-        self.connection.is_some()
-            && self.online_said
-            && self.fresh.is_empty()
-            && self.retained.is_said()
-            && self.for_outbox.is_empty()
-            && self.underway.is_empty()
-            && self.log.is_said()
-            && self.outbox_flushed
-            && self.sayings.is_empty()
-            && self.from_outbox.is_empty()
-    }
-
-    /// Says `offline`, waits a moment for the broker to hear it, and disconnects.
-    async fn say_goodbye(&mut self, link: &mut mpsc::Receiver<LinkEvent>) {
-        const PATIENCE: Duration = Duration::from_secs(2);
-        self.house.close(&mut self.retained);
-        let Some(client) = self.connection.as_ref().map(|connection| connection.client.clone()) else {
-            return;
-        };
-        // First, since the client has room for so many messages only.
-        let status = self.topics.node("status");
-        let told = self.publish(Sent::Online, &status, b"offline".to_vec(), retained());
-        for next in self.retained.rest() {
-            self.publish_state(&next);
-        }
-        let heard = async {
-            while let Some(answer) = self.underway.join_next().await {
-                if let Ok((connection, sent, outcome)) = answer {
-                    self.answered(connection, sent, &outcome);
-                }
-            }
-            // A clean farewell keeps the broker from publishing the will, which is needed when the client had no room.
-            if told == Handed::Over && client.disconnect().await.is_ok() {
-                while let Some(event) = link.recv().await {
-                    if matches!(event, LinkEvent::Down) {
-                        break;
-                    }
-                }
-            }
-        };
-        if tokio::time::timeout(PATIENCE, heard).await.is_err() {
-            tracing::warn!("the broker did not hear our farewell; it will publish our will");
-        }
-        self.log.hand_back(&self.to_outbox);
-        for message in self.for_outbox.drain(..) {
-            let _ = self.to_outbox.try_send(message);
         }
     }
 }
