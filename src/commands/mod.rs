@@ -163,7 +163,7 @@ pub enum Command {
     Check(check::Args),
     /// Add a person to the gallery
     Enroll(enroll::Args),
-    /// List, show, rename, remove, export or import people
+    /// List, show, rename, ignore, remove, export or import people
     People(people::Args),
     /// Say who was seen when and where, or forget it
     Sightings(sightings::Args),
