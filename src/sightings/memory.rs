@@ -185,7 +185,7 @@ impl Keeper {
                     // In order: a visit that is told about before it is ignored must not come back.
                     ToSightings::Ignore(track) => {
                         self.remember(&mut visits);
-                        let forgotten = self.sightings.forget_visit(track);
+                        let forgotten = self.sightings.forget_visits(&[track]);
                         self.note("forget an ignored person's visit", forgotten);
                     }
                     ToSightings::People(uids) => {

@@ -62,18 +62,6 @@ impl Sightings {
         Ok(transaction.commit()?)
     }
 
-    /// Forgets a visit altogether: it turned out to be somebody of whom nothing is to be told. Nothing happens where
-    /// there is none.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn forget_visit(&mut self, track: Ulid) -> Result<(), SightingsError> {
-        let deleted = self
-            .connection
-            .execute("DELETE FROM visit WHERE track = ?", [track.to_string()])?;
-        if deleted > 0 { self.empty_log() } else { Ok(()) }
-    }
-
     /// Closes the visits that a daemon left open when it was killed; each ended when it was seen last, as far as is known.
     /// Gives how many.
     ///

@@ -132,7 +132,7 @@ fn frames(daemon: &Daemon) -> u64 {
     let mut stream = TcpStream::connect(address.split_whitespace().next().unwrap()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nHost: kith\r\n\r\n")
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .unwrap();
     let mut page = String::new();
     stream.read_to_string(&mut page).unwrap();
