@@ -21,26 +21,27 @@ impl Work {
             && self.from_outbox.is_empty()
     }
 
-    /// Says `offline`, waits a moment for the broker to hear it, and disconnects.
+    /// Says what is left of the states and `offline` last, waits a moment for the broker to hear it, and disconnects.
     pub(super) async fn say_goodbye(&mut self, link: &mut mpsc::Receiver<LinkEvent>) {
         const PATIENCE: Duration = Duration::from_secs(2);
         self.house.close(&mut self.retained);
         let Some(client) = self.connection.as_ref().map(|connection| connection.client.clone()) else {
             return;
         };
-        // First, since the client has room for so many messages only.
-        let status = self.topics.node("status");
-        let told = self.publish(Sent::Online, &status, b"offline".to_vec(), retained());
-        for next in self.retained.rest() {
-            self.publish_state(&next);
-        }
         let heard = async {
-            while let Some(answer) = self.underway.join_next().await {
-                if let Ok((connection, sent, outcome)) = answer {
-                    self.answered(connection, sent, &outcome);
+            for next in self.retained.rest() {
+                while self.publish_state(&next) == Handed::NotNow && self.hear_an_answer().await {}
+            }
+            let status = self.topics.node("status");
+            let mut told = Handed::NotNow;
+            while told == Handed::NotNow {
+                told = self.publish(Sent::Online, &status, b"offline".to_vec(), retained());
+                if told == Handed::NotNow && !self.hear_an_answer().await {
+                    break;
                 }
             }
-            // A clean farewell keeps the broker from publishing the will, which is needed when the client had no room.
+            while self.hear_an_answer().await {}
+            // A clean farewell keeps the broker from publishing the will, which is needed when `offline` was not told.
             if told == Handed::Over && client.disconnect().await.is_ok() {
                 while let Some(event) = link.recv().await {
                     if matches!(event, LinkEvent::Down) {
@@ -55,6 +56,18 @@ impl Work {
         self.log.hand_back(&self.to_outbox);
         for message in self.for_outbox.drain(..) {
             let _ = self.to_outbox.try_send(message);
+        }
+    }
+
+    /// Waits for the next answer of the broker, which makes room in the client. False when none is to come.
+    async fn hear_an_answer(&mut self) -> bool {
+        match self.underway.join_next().await {
+            Some(Ok((connection, sent, outcome))) => {
+                self.answered(connection, sent, &outcome);
+                true
+            }
+            Some(Err(_)) => true,
+            None => false,
         }
     }
 }
