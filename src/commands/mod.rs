@@ -15,17 +15,20 @@ pub mod identify;
 pub mod man;
 pub mod people;
 pub mod photos;
+pub mod reload;
 pub mod run;
 pub mod sightings;
+pub mod status;
 pub mod terminal;
 pub mod unknown;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use crate::admin::{self, Keeper};
+use crate::admin::{self, Client, Keeper};
 use crate::gallery::Gallery;
 use crate::paths;
 use crate::runtime::{Provider, RuntimeSettings};
@@ -116,18 +119,41 @@ impl Common {
     /// When there is a daemon that doesn't let us, or the database can't be opened.
     pub fn keeper(&self) -> anyhow::Result<Keeper> {
         let state_dir = paths::state_dir(self.state.as_deref());
-        let service = admin::service_socket();
-        // A person without a gallery of their own means the service's.
-        let means_service =
-            self.socket.is_none() && self.state.is_none() && !Gallery::exists(&state_dir) && service.exists();
-        let socket = self.socket.as_deref().or(means_service.then_some(service.as_path()));
-        let keeper = Keeper::open(&state_dir, socket)?;
+        let socket = self.socket_to_use(&state_dir);
+        let keeper = Keeper::open(&state_dir, socket.as_deref())?;
         anyhow::ensure!(
             self.socket.is_none() || keeper.is_daemon(),
             "no daemon listens at {}",
-            self.socket.as_deref().unwrap_or(&service).display()
+            self.socket.as_deref().unwrap_or(&admin::service_socket()).display()
         );
         Ok(keeper)
+    }
+
+    /// The running daemon.
+    ///
+    /// # Errors
+    /// When there is none, or it doesn't let us.
+    pub fn daemon(&self) -> anyhow::Result<Client> {
+        let state_dir = paths::state_dir(self.state.as_deref());
+        let socket = self
+            .socket_to_use(&state_dir)
+            .unwrap_or_else(|| state_dir.join(admin::FILE_NAME));
+        Client::connect_to(&socket)?.with_context(|| {
+            format!(
+                "no daemon listens at {}; start one with `kith run` or `systemctl start kith`, or name its socket with \
+                 --socket",
+                socket.display()
+            )
+        })
+    }
+
+    /// The socket to connect to, if not that of the state folder.
+    fn socket_to_use(&self, state_dir: &Path) -> Option<PathBuf> {
+        let service = admin::service_socket();
+        // A person without a gallery of their own means the service's.
+        let means_service =
+            self.socket.is_none() && self.state.is_none() && !Gallery::exists(state_dir) && service.exists();
+        self.socket.clone().or(means_service.then_some(service))
     }
 
     /// The runtime settings of a command that reads no configuration file.
@@ -159,6 +185,10 @@ fn parse_threads(text: &str) -> Result<usize, String> {
 pub enum Command {
     /// Watch the cameras and publish who is there
     Run(run::Args),
+    /// Say how the running daemon is
+    Status(status::Args),
+    /// Let the running daemon read its configuration again
+    Reload(reload::Args),
     /// Check config, models, runtime, broker and cameras
     Check(check::Args),
     /// Add a person to the gallery
@@ -200,6 +230,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let common = &cli.common;
     match &cli.command {
         Command::Run(args) => run::run(args, common),
+        Command::Status(args) => status::run(args, common),
+        Command::Reload(args) => reload::run(args, common),
         Command::Check(args) => check::run(args, common),
         Command::Enroll(args) => enroll::run(args, common),
         Command::People(args) => people::run(args, common),

@@ -285,3 +285,42 @@ s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print(s.recv(4096).de
         said(&said_to_nobody)
     );
 }
+
+#[test]
+fn status_and_reload_are_commands() {
+    let (broker, home) = (Broker::start(), Home::new());
+    let nobody = home.kith().arg("status").output().unwrap();
+    assert!(!nobody.status.success());
+    assert!(said(&nobody).contains("no daemon listens at"), "{}", said(&nobody));
+
+    home.configure(broker.port, "", &looped(&[]));
+    let daemon = running(&home, &broker);
+    daemon.wait_for_log("the camera delivers");
+    let status = home.kith().arg("status").output().unwrap();
+    assert!(status.status.success(), "{}", said(&status));
+    let text = String::from_utf8(status.stdout).unwrap();
+    for part in [
+        "as box, since ",
+        "connected, nothing waits",
+        "0 enrolled",
+        "door  delivers, ",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    let json = home.kith().args(["status", "--json"]).output().unwrap().stdout;
+    let json: Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["cameras"]["door"]["online"], true, "{json}");
+
+    // The same camera, and one more.
+    let yard = camera("yard", "dir:/nowhere");
+    home.configure(broker.port, "", &format!("{}{yard}", looped(&[])));
+    let reloaded = home.kith().arg("reload").output().unwrap();
+    assert!(reloaded.status.success(), "{}", said(&reloaded));
+    let text = String::from_utf8(reloaded.stdout).unwrap();
+    assert!(text.contains("cameras added: yard"), "{text}");
+
+    home.configure(broker.port, "", "[[camera]]\nid = \"No Id\"\n");
+    let refused = home.kith().args(["reload", "--json"]).output().unwrap();
+    assert!(!refused.status.success());
+    assert!(said(&refused).contains("camera"), "{}", said(&refused));
+}

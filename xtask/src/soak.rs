@@ -452,7 +452,10 @@ mod tests {
             .lines()
             .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
         for module in modules {
-            let is_harness = ["broker", "clip", "daemon", "given", "rtsp", "trials"].contains(&module)
+            let is_harness = [
+                "broker", "clip", "crowd", "daemon", "given", "proxy", "recorder", "rtsp", "trials",
+            ]
+            .contains(&module)
                 || !folder.join(format!("{module}.rs")).exists() && !folder.join(module).exists();
             assert!(
                 is_harness || PROMISES.iter().any(|promise| promise.name == module),
