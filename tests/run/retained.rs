@@ -2,6 +2,9 @@
 //! broker was away or dead.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use rustix::process::Signal;
@@ -121,4 +124,37 @@ fn after_changes_kills_and_restarts_exactly_what_is_wanted_is_retained() {
     daemon.signal(Signal::TERM);
     daemon.wait();
     wait_for(&broker, &wanted("house", &["garden"], &[]));
+}
+
+/// The daemon of before a power cut can't have said `offline`, and a card may take minutes to open the networks.
+#[test]
+fn while_the_networks_are_not_open_the_node_is_offline() {
+    let (broker, home) = (Broker::start(), Home::new());
+    home.configure(broker.port, "", &nobody("door"));
+    broker.retain("kith/box/status", b"online");
+    // A network that can't be read to its end yet.
+    let onnx = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx");
+    let models = home.path().join("models");
+    fs::create_dir(&models).unwrap();
+    for entry in fs::read_dir(&onnx).unwrap() {
+        let file = entry.unwrap().path();
+        fs::copy(&file, models.join(file.file_name().unwrap())).unwrap();
+    }
+    let late = models.join("mobilefacenet.onnx");
+    fs::remove_file(&late).unwrap();
+    assert!(Command::new("mkfifo").arg(&late).status().unwrap().success());
+    let daemon = home.run_with(&[("KITH_MODELS", models.display().to_string())]);
+    let subscriber = broker.subscribe();
+    subscriber.wait("offline", |heard| {
+        heard.iter().any(|m| m.is("kith/box/status", "offline"))
+    });
+    assert!(!daemon.log().contains("the networks are open"), "{}", daemon.log());
+    fs::write(&late, fs::read(onnx.join("mobilefacenet.onnx")).unwrap()).unwrap();
+    subscriber.wait("online", |heard| {
+        heard
+            .iter()
+            .rfind(|m| m.topic == "kith/box/status")
+            .is_some_and(|m| m.text() == "online")
+            && daemon.log().contains("the networks are open")
+    });
 }

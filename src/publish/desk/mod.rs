@@ -54,6 +54,8 @@ use retained::Retained;
 const WINDOW: usize = 16;
 /// How often the desk looks at the clock.
 const TICK: Duration = Duration::from_millis(250);
+/// From when on the networks take long to open: then `status` is `offline`, whatever a daemon of before left there.
+const OPENS_LATE: Duration = Duration::from_secs(5);
 /// How often `stats` is published.
 const STATS_EVERY: Duration = Duration::from_secs(60);
 /// What a message needs besides topic and payload, at most.
@@ -129,6 +131,8 @@ struct Connection {
     client: AsyncClient,
     /// The largest packet that the broker takes, if it says so.
     largest_packet_bytes: Option<u32>,
+    /// When `offline` is to be said if the networks are not open by then; `None` once it was.
+    offline_at: Option<Instant>,
 }
 
 struct Work {
@@ -347,6 +351,7 @@ impl Work {
                 self.connection = Some(Connection {
                     client,
                     largest_packet_bytes,
+                    offline_at: Some(Instant::now() + OPENS_LATE),
                 });
                 self.discovery.connected();
                 self.retained.say_again();
@@ -413,8 +418,23 @@ impl Work {
         }
     }
 
+    /// After a power cut the broker may still hold the `online` of a daemon that said nothing more.
+    fn say_that_it_is_not_open_yet(&mut self, now: Instant) {
+        let is_due = |connection: &Connection| connection.offline_at.is_some_and(|at| now >= at);
+        if self.house.is_open() || !self.connection.as_ref().is_some_and(is_due) {
+            return;
+        }
+        let status = self.topics.node("status");
+        if self.publish(Sent::Online, &status, b"offline".to_vec(), retained()) != Handed::NotNow
+            && let Some(connection) = &mut self.connection
+        {
+            connection.offline_at = None;
+        }
+    }
+
     fn look_at_the_clock(&mut self) {
         let now = Instant::now();
+        self.say_that_it_is_not_open_yet(now);
         self.house.look_at_the_clock(now, &mut self.retained);
         if self.discovery.is_due(now) {
             self.retained.say_again();
