@@ -172,6 +172,11 @@ impl Instruments {
     }
 
     fn publishing(&self, page: &mut Page<'_>) -> fmt::Result {
+        page.histogram(
+            "kith_event_commit_seconds",
+            "Time from the capture of the deciding frame until its event is on disk, ready to be sent",
+            self.outbox.committed_after_seconds(),
+        )?;
         page.gauge(
             "kith_outbox_rows",
             "Events that the broker has not acknowledged on `log` yet",

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use prometheus_client::metrics::histogram::Histogram;
 use rusqlite::{Connection, params};
 use rusqlite_migration::{M, Migrations};
 use tokio::sync::mpsc as tokio_mpsc;
@@ -19,8 +20,9 @@ use ulid::Ulid;
 
 use super::gap::{REMOVED, bound, forget_others, insert, insert_gap};
 use super::record::{self, Kept};
-use crate::event::{Event, ulid_text};
+use crate::event::{Event, EventKind, ulid_text};
 use crate::heartbeat::{BEAT, Pulse};
+use crate::metrics::STAGE_SECONDS;
 use crate::state_dir;
 
 /// The database's name in the state folder.
@@ -109,17 +111,39 @@ pub enum OutboxError {
 
 /// How much is in the outbox. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Depth(Arc<(AtomicU64, AtomicU64)>);
+pub struct Depth(Arc<Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    rows: AtomicU64,
+    failed: AtomicU64,
+    committed_after: Histogram,
+}
+
+impl Default for Counted {
+    fn default() -> Self {
+        Self {
+            rows: AtomicU64::default(),
+            failed: AtomicU64::default(),
+            committed_after: Histogram::new(STAGE_SECONDS),
+        }
+    }
+}
 
 impl Depth {
     /// Rows that the broker has not acknowledged.
     pub fn rows(&self) -> u64 {
-        self.0.0.load(Ordering::Relaxed)
+        self.0.rows.load(Ordering::Relaxed)
     }
 
     /// Events that could not be written since the start.
     pub fn failed(&self) -> u64 {
-        self.0.1.load(Ordering::Relaxed)
+        self.0.failed.load(Ordering::Relaxed)
+    }
+
+    /// Seconds from the capture of the deciding frame until its event was committed.
+    pub fn committed_after_seconds(&self) -> &Histogram {
+        &self.0.committed_after
     }
 }
 
@@ -299,13 +323,21 @@ impl Outbox {
                         let _ = answers.blocking_send(FromOutbox::Grew);
                     }
                     for (json, event) in batch.events {
+                        // A visit has left some seconds after its last frame, by definition.
+                        if !matches!(event.kind, EventKind::Left { .. }) {
+                            let age = event.captured_at.monotonic.elapsed();
+                            self.depth.committed_after_seconds().observe(age.as_secs_f64());
+                        }
                         let _ = answers.blocking_send(FromOutbox::Committed { event, json });
                     }
                 }
                 Err(error) => {
                     let ids: Vec<String> = batch.events.iter().map(|(_, event)| ulid_text(event.id)).collect();
                     tracing::error!(%error, ?ids, "can't write to the outbox; these events are not published");
-                    self.depth.0.1.fetch_add(batch.events.len() as u64, Ordering::Relaxed);
+                    self.depth
+                        .0
+                        .failed
+                        .fetch_add(batch.events.len() as u64, Ordering::Relaxed);
                     self.lost.extend(ids);
                     self.lost.extend(batch.withheld);
                 }
@@ -386,7 +418,7 @@ impl Outbox {
         })();
         match written {
             Ok(rows) => {
-                self.depth.0.0.store(rows, Ordering::Relaxed);
+                self.depth.0.rows.store(rows, Ordering::Relaxed);
                 let takes_off_record = batch.record.iter().any(|(remember, _)| !remember);
                 if std::mem::take(&mut self.forgetting) || takes_off_record {
                     self.truncate();
@@ -423,7 +455,7 @@ impl Outbox {
         let rows: i64 = self
             .database
             .query_row("SELECT count(*) FROM event", [], |row| row.get(0))?;
-        self.depth.0.0.store(rows.unsigned_abs(), Ordering::Relaxed);
+        self.depth.0.rows.store(rows.unsigned_abs(), Ordering::Relaxed);
         Ok(())
     }
 }

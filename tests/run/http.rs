@@ -113,6 +113,11 @@ fn the_figures_move_with_frames_and_events_and_name_nobody() {
         let labels = [("camera", "door"), ("event_type", event_type)];
         assert!(first.value("kith_events_total", &labels) >= 1.0, "{event_type}");
     }
+    let (committed, after_s) = (
+        first.value("kith_event_commit_seconds_count", &[]),
+        first.value("kith_event_commit_seconds_sum", &[]),
+    );
+    assert!(committed >= 2.0 && after_s > 0.0, "{committed} events in {after_s} s");
     assert_eq!(first.value("kith_people_enrolled", &[]), 1.0);
     assert_eq!(first.value("kith_network_failures_total", &[]), 0.0);
     assert_eq!(first.value("kith_outbox_failed_events_total", &[]), 0.0);
