@@ -1,13 +1,16 @@
 //! Who keeps the gallery: the running daemon where there is one, else whoever opens the database.
 
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use serde::Deserialize;
 
 use super::{Client, Verb};
 use crate::gallery::{
-    Enrolled, Enrolment, FaceRecord, Gallery, Name, NewFace, Person, PersonSummary, Threshold, Vectors,
+    Enrolled, Enrolment, FaceRecord, Gallery, Imported, Name, NewFace, Person, PersonSummary, Threshold, Vectors, Who,
 };
+use crate::sightings::{Newcomer, Sightings, name_stranger};
 
 /// A way to look at the gallery and to change it. While a daemon runs, it makes the changes, so that they are live when
 /// they are said to be done, and a member of its group needs no access to the database.
@@ -106,6 +109,42 @@ impl Keeper {
                 enrolments: enrolments.to_vec(),
             },
         )
+    }
+
+    /// As [`Gallery::import`].
+    ///
+    /// # Errors
+    /// As [`Gallery::import`], or when `export` can't be read or the daemon fails.
+    pub fn import(&mut self, export: &mut dyn BufRead) -> anyhow::Result<Vec<Imported>> {
+        match (&self.daemon, &mut self.gallery) {
+            (None, Some(gallery)) => Ok(gallery.import(export)?),
+            _ => {
+                let mut text = String::new();
+                export.read_to_string(&mut text).context("can't read the export")?;
+                self.ask(&Verb::Import { export: text })
+            }
+        }
+    }
+
+    /// As [`name_stranger`], whose visits are among `sightings`.
+    ///
+    /// # Errors
+    /// As [`name_stranger`], or when the daemon fails.
+    pub fn name_unknown(
+        &mut self,
+        sightings: &mut Sightings,
+        visitor: &str,
+        who: Who,
+        role: Option<Name>,
+    ) -> anyhow::Result<Newcomer> {
+        match (&self.daemon, &mut self.gallery) {
+            (None, Some(gallery)) => Ok(name_stranger(gallery, sightings, visitor, who, role)?),
+            _ => self.ask(&Verb::NameUnknown {
+                visitor: visitor.to_owned(),
+                who,
+                role,
+            }),
+        }
     }
 
     /// As [`Gallery::rename`].

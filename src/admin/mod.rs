@@ -25,7 +25,7 @@ pub use client::{AdminError, Client};
 pub use keeper::{Keeper, service_socket};
 pub use socket::{FILE_NAME, Socket};
 
-use crate::gallery::{Enrolment, Name, NewFace, Threshold};
+use crate::gallery::{Enrolment, Name, NewFace, Threshold, Who};
 
 /// What can be asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,6 +55,20 @@ pub enum Verb {
         camera: String,
         /// Whose face it is: name of a new person, or id or name of one who is there.
         name: Name,
+    },
+    /// Enrol an unknown visitor who is remembered, and give all their visits the name.
+    NameUnknown {
+        /// The visitor's id, or the end of it.
+        visitor: String,
+        /// Who it is.
+        who: Who,
+        /// What the person is; `None` leaves it as it is.
+        role: Option<Name>,
+    },
+    /// Add the people of an export.
+    Import {
+        /// The export, as `kith people export` writes it.
+        export: String,
     },
     /// Change a display name.
     Rename {

@@ -13,9 +13,9 @@ use serde::Serialize;
 use super::Common;
 use super::sightings::{People, VisitLine, count, local_text, visit_text};
 use super::terminal::{complain, say};
-use crate::gallery::{Gallery, Name, Who};
+use crate::gallery::{Name, Who};
 use crate::paths;
-use crate::sightings::{Sightings, Stranger, name_stranger};
+use crate::sightings::{Sightings, Stranger};
 use crate::state_dir::FILE_MODE;
 
 /// The arguments of `kith unknown`.
@@ -126,8 +126,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
             } else {
                 Who::Named(name.clone())
             };
-            let mut gallery = Gallery::open(&state_dir)?;
-            let newcomer = name_stranger(&mut gallery, &mut sightings, id, who, role.clone())?;
+            let newcomer = common.keeper()?.name_unknown(&mut sightings, id, who, role.clone())?;
             if newcomer.poor_faces > 0 {
                 complain(
                     "kith: warning: every shot of this visitor is smaller or more blurred than photos may be that are \

@@ -1,7 +1,6 @@
 //! The thread that owns the daemon's gallery: it does what is asked for over the socket and MQTT, and notices what
 //! others change in the file. The new people are in use before an answer is given.
 
-use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::thread;
@@ -13,12 +12,12 @@ use tokio::sync::mpsc;
 
 use crate::admin::{Answer, Asked, Verb};
 use crate::event::ulid_text;
-use crate::gallery::{Gallery, GalleryError, Name, PersonSummary, Who};
+use crate::gallery::{Gallery, GalleryError, PersonSummary, Who};
 use crate::heartbeat::BEAT;
 use crate::identify::IdentifierSource;
 use crate::metrics::Instruments;
 use crate::publish::Saying;
-use crate::sightings::{Memory, Newcomer, Sightings, SightingsError, name_last_unknown};
+use crate::sightings::{Memory, Newcomer, Sightings, SightingsError, name_last_unknown, name_stranger};
 use crate::stop::Stop;
 use crate::watcher::SharedIdentifier;
 
@@ -27,25 +26,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Requests that may wait; each takes milliseconds, on a slow card a second.
 const ROOM: usize = 16;
 
-/// Enrols the last unknown visitor of a camera under a name.
-pub(super) type EnrolUnknown = Box<dyn FnMut(&mut Gallery, &str, &Name) -> Result<Newcomer, String> + Send>;
-
 /// How far is looked back for the last unknown visitor: long enough to have let somebody in first, too short to mean
 /// somebody else.
 const LAST_UNKNOWN_WITHIN: Duration = Duration::from_secs(3600);
-
-/// An [`EnrolUnknown`] over the visits in `state`, on a connection of its own.
-///
-/// # Errors
-/// When the database can't be used.
-pub(super) fn enrol_unknown(state: &Path) -> Result<EnrolUnknown, SightingsError> {
-    let mut sightings = Sightings::open(state)?;
-    Ok(Box::new(move |gallery, camera, name| {
-        let who = Who::Named(name.clone());
-        name_last_unknown(gallery, &mut sightings, camera, LAST_UNKNOWN_WITHIN, who, None)
-            .map_err(|error| error.to_string())
-    }))
-}
 
 /// The way to the thread, and its end of it. Made before the gallery is open, so that nobody waits for it.
 pub(super) fn inbox() -> (SyncSender<Asked>, Receiver<Asked>) {
@@ -64,8 +47,8 @@ pub(super) struct GalleryDesk {
     pub(super) instruments: Arc<Instruments>,
     /// Whether there is a change that is not taken over yet.
     pub(super) behind: bool,
-    /// `None` where unknown visitors are not remembered.
-    pub(super) enrol_unknown: Option<EnrolUnknown>,
+    /// The visits, on a connection of its own; `None` where unknown visitors are not remembered.
+    pub(super) sightings: Option<Sightings>,
 }
 
 impl GalleryDesk {
@@ -152,20 +135,19 @@ impl GalleryDesk {
                 }
                 self.changed(done)
             }
-            Verb::EnrolUnknown { camera, name } => {
-                let Some(enrol) = &mut self.enrol_unknown else {
-                    return Err("unknown visitors are not remembered; set retain.unknown_hours".to_owned());
-                };
-                let enrolled = match enrol(gallery, &camera, &name) {
-                    Ok(enrolled) => enrolled,
-                    Err(error) => {
-                        // It may have come as far as the gallery.
-                        self.behind = true;
-                        return Err(error);
-                    }
-                };
-                tracing::info!(person = enrolled.person.id, camera, "an unknown visitor got a name");
-                self.changed(Ok(enrolled))
+            Verb::EnrolUnknown { camera, name } => self.name_unknown(|gallery, sightings| {
+                let who = Who::Named(name);
+                name_last_unknown(gallery, sightings, &camera, LAST_UNKNOWN_WITHIN, who, None)
+            }),
+            Verb::NameUnknown { visitor, who, role } => {
+                self.name_unknown(|gallery, sightings| name_stranger(gallery, sightings, &visitor, who, role))
+            }
+            Verb::Import { export } => {
+                let done = gallery.import(&mut export.as_bytes());
+                for one in done.iter().flatten() {
+                    tracing::info!(person = one.person.id, faces = one.faces_added, "imported");
+                }
+                self.changed(done)
             }
             Verb::Rename { person, name } => {
                 let done = gallery.rename(&person, &name);
@@ -195,6 +177,27 @@ impl GalleryDesk {
                 self.changed(done)
             }
             Verb::Status | Verb::Reload => Err("that is not about people".to_owned()),
+        }
+    }
+
+    /// Lets `name` enrol an unknown visitor.
+    fn name_unknown(
+        &mut self,
+        name: impl FnOnce(&mut Gallery, &mut Sightings) -> Result<Newcomer, SightingsError>,
+    ) -> Answer {
+        let Some(sightings) = &mut self.sightings else {
+            return Err("unknown visitors are not remembered; set retain.unknown_hours".to_owned());
+        };
+        match name(&mut self.gallery, sightings) {
+            Ok(newcomer) => {
+                tracing::info!(person = newcomer.person.id, "an unknown visitor got a name");
+                self.changed(Ok(newcomer))
+            }
+            Err(error) => {
+                // It may have come as far as the gallery.
+                self.behind = true;
+                Err(error.to_string())
+            }
         }
     }
 

@@ -227,7 +227,7 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
         instruments: Arc::clone(&instruments),
         behind: false,
         // Without memory there is nobody to enrol, and it was said why.
-        enrol_unknown: memory.as_ref().and_then(|_| gallery::enrol_unknown(state).ok()),
+        sightings: memory.as_ref().and_then(|_| Sightings::open(state).ok()),
     }
     .start(gallery_inbox, &stop)?;
     // Not before somebody answers: until then commands use the database themselves.

@@ -97,6 +97,15 @@ pub enum Reason {
         /// By how much at least.
         least: f32,
     },
+    /// Near enough, but among so many people a name would be likelier wrong than right.
+    LikelierWrong {
+        /// Who.
+        person: Named,
+        /// Probability that it is that person, 0 to 1.
+        confidence: f64,
+        /// People who are enrolled.
+        people: usize,
+    },
     /// A face that is marked as not the person's is nearer.
     NegativeExample {
         /// Who.
@@ -237,6 +246,16 @@ impl Reason {
                     least,
                 }
             }
+            Doubt::LikelierWrong { confidence, people } => {
+                let Some(person) = possible().next() else {
+                    return Some(Self::NobodyEnrolled);
+                };
+                Self::LikelierWrong {
+                    person: (&person.person).into(),
+                    confidence,
+                    people,
+                }
+            }
             Doubt::NegativeExample { similarity, negative } => {
                 let ruled_out = said.ranked.iter().find(|one| one.ruled_out_by.is_some());
                 Self::NegativeExample {
@@ -272,6 +291,9 @@ impl Reason {
                 similarity, threshold, ..
             } => format!("not near enough: {similarity:.2} of {threshold:.2}"),
             Self::MarginTooThin { .. } => "two are equally near".to_owned(),
+            Self::LikelierWrong { person, confidence, .. } => {
+                format!("{:.0} % that it is {}", confidence * 100.0, person.name)
+            }
             Self::NegativeExample { .. } => "nearer to a face that is not theirs".to_owned(),
             Self::Removed => "was removed".to_owned(),
             Self::Failed => "failed".to_owned(),
@@ -328,6 +350,12 @@ impl Reason {
             }
             Self::MarginTooThin { .. } => {
                 "enrol more photos of both, in the light of this camera; perhaps one photo is under the wrong name"
+            }
+            Self::LikelierWrong { person, .. } => {
+                return Some(format!(
+                    "if it is {0}: enrol photos from this camera (kith enroll {1} PHOTO), so that {0} is nearer",
+                    person.name, person.id
+                ));
             }
             Self::NegativeExample { person, .. } => {
                 let who = person.as_ref().map_or("them", |person| &person.name);
@@ -407,6 +435,16 @@ impl fmt::Display for Reason {
                 "too much alike: {} is only {margin:.2} nearer than {}, {least:.2} is asked for",
                 person.name,
                 runner_up.as_ref().map_or("the next", |next| &next.name)
+            ),
+            Self::LikelierWrong {
+                person,
+                confidence,
+                people,
+            } => write!(
+                f,
+                "near enough to {}, but among {people} people somebody is likely to be: {:.0} % that it is {0}",
+                person.name,
+                confidence * 100.0
             ),
             Self::NegativeExample {
                 person,

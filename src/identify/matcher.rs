@@ -15,6 +15,10 @@ const LANES: usize = 16;
 /// examples; `docs/design/confidence.md` has the measurement.
 const LEAD_OVER_NEGATIVES_COSINE: f32 = 0.05;
 
+/// A name that is likelier wrong than right is not said. It asks for more than the threshold where many are enrolled
+/// (31 with the shipped calibration), since among many somebody is near.
+const LEAST_CONFIDENCE: f64 = 0.5;
+
 /// The gallery's vectors of one space, in one block of memory. A person's score is the best of their faces.
 #[derive(Debug, Clone)]
 pub struct GalleryMatcher {
@@ -140,9 +144,19 @@ impl GalleryMatcher {
         let best = ranked.possible.first();
         let is_near = |one: &Candidate| one.similarity >= self.threshold(&one.person, strictness);
         if let Some(best) = best.filter(|best| is_near(best)) {
-            let margin = best.similarity - ranked.possible.get(1)?.similarity;
-            let least = self.thresholds.margin_cosine;
-            return (margin < least).then_some(Doubt::MarginTooThin { margin, least });
+            if let Some(runner_up) = ranked.possible.get(1) {
+                let margin = best.similarity - runner_up.similarity;
+                let least = self.thresholds.margin_cosine;
+                if margin < least {
+                    return Some(Doubt::MarginTooThin { margin, least });
+                }
+            }
+            // Who chose a threshold has weighed that.
+            let is_chosen = best.person.threshold_cosine.or(strictness.threshold_cosine).is_some();
+            let people = self.people.len();
+            let confidence = self.calibration.belief(best.similarity, people).best;
+            return (!is_chosen && confidence < LEAST_CONFIDENCE)
+                .then_some(Doubt::LikelierWrong { confidence, people });
         }
         let ruled_out = ranked.ruled_out.first().filter(|one| is_near(one));
         Some(match (ruled_out, best) {
@@ -311,6 +325,34 @@ mod tests {
             }
         ));
         assert!(matches!(said.doubt, Some(Doubt::MarginTooThin { margin, .. }) if margin < 0.05));
+    }
+
+    /// Among 505 people a stranger was named with a confidence of 10 %.
+    #[test]
+    fn among_many_a_name_that_is_likelier_wrong_is_not_said() {
+        let crowd = |people: usize| {
+            let mut crowd = vec![person("alice", vec![unit(&[1.0, 0.0, 0.0])])];
+            crowd.extend((1..people).map(|other| person(&format!("p{other}"), vec![unit(&[0.0, 1.0, 0.0])])));
+            matcher(crowd)
+        };
+        let cosine = 0.45;
+        let seen = unit(&[cosine, 0.0, (1.0 - cosine * cosine).sqrt()]);
+        assert!(cosine > THRESHOLDS.cosine);
+        assert_eq!(crowd(2).identify(&seen).answer.person().unwrap().id, "alice");
+        let said = crowd(2_000).identify(&seen);
+        assert!(
+            matches!(said.doubt, Some(Doubt::LikelierWrong { confidence, people: 2_000 }) if confidence < 0.5),
+            "{said:?}"
+        );
+        assert!(
+            matches!(&said.answer, Answer::Unknown { similar_to: Some(similar), .. } if similar.person.id == "alice")
+        );
+        // Who asks for less gets it.
+        let chosen = Strictness {
+            threshold_cosine: Some(0.4),
+            ..Strictness::default()
+        };
+        assert!(crowd(2_000).identify_as(&seen, &chosen).answer.person().is_some());
     }
 
     #[test]

@@ -59,6 +59,14 @@ pub enum Doubt {
         /// How much at least.
         least: f32,
     },
+    /// Near enough, but among so many people somebody is likely to be that near: a name would be wrong more often than
+    /// right.
+    LikelierWrong {
+        /// Probability that it is the nearest person, 0 to 1.
+        confidence: f64,
+        /// People who are enrolled.
+        people: usize,
+    },
     /// The nearest person would be near enough, but a face that is marked as not theirs is nearer.
     NegativeExample {
         /// Cosine similarity to the person.

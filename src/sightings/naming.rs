@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Query, Sightings, SightingsError, Stranger, StrangerShot, Whose};
 use crate::enrolment::{MIN_FACE_PX, MIN_SHARPNESS};
@@ -13,7 +13,7 @@ use crate::gallery::{Enrolment, Gallery, Name, NewFace, Person, Source, VisitSho
 const MOST_FACES: usize = 5;
 
 /// A visitor who got a name.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Newcomer {
     /// Who it is.
     pub person: Person,

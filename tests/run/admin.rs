@@ -149,6 +149,16 @@ fn commands_change_people_through_the_daemon_without_touching_the_database() {
     assert!(kith(&["people", "show", "barack-obama"]).contains("0.6 by the gallery"));
     kith(&["people", "remove", "barack-obama", "--yes"]);
     assert_eq!(kith(&["people", "--json"]).trim(), "[]");
+    // An export of another house.
+    let other = Home::new();
+    other.enrol("Joe Biden", &["biden"]);
+    let export = other.path().join("people.jsonl");
+    let exported = other.kith().args(["people", "export"]).arg(&export).output().unwrap();
+    assert!(exported.status.success(), "{}", said(&exported));
+    let imported = kith(&["people", "import", export.to_str().unwrap()]);
+    assert_eq!(imported.trim(), "Joe Biden (joe-biden): imported with 1 face");
+    assert!(daemon.log().contains("imported"), "{}", daemon.log());
+    kith(&["people", "remove", "joe-biden", "--yes"]);
     assert!(
         !elsewhere.path().join("none").exists(),
         "nothing was made beside the daemon's gallery"

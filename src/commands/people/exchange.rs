@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use tempfile::NamedTempFile;
 
 use super::print;
+use crate::admin::Keeper;
 use crate::commands::terminal::complain;
 use crate::gallery::{Gallery, Imported};
 
@@ -52,12 +53,12 @@ pub(super) fn export(gallery: &mut Gallery, file: &Path, people: &[String], forc
 }
 
 /// `kith people import`.
-pub(super) fn import(gallery: &mut Gallery, file: &Path, is_json: bool) -> anyhow::Result<()> {
+pub(super) fn import(keeper: &mut Keeper, file: &Path, is_json: bool) -> anyhow::Result<()> {
     let imported = if file == Path::new("-") {
-        gallery.import(&mut stdin().lock())?
+        keeper.import(&mut stdin().lock())?
     } else {
         let export = File::open(file).with_context(|| format!("can't read {}", file.display()))?;
-        gallery.import(&mut BufReader::new(export))?
+        keeper.import(&mut BufReader::new(export))?
     };
     print(is_json, &imported, || {
         imported.iter().map(imported_line).collect::<Vec<_>>().join("\n")

@@ -154,7 +154,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         Action::Export { file, people, force } => {
             exchange::export(&mut Gallery::open(&state_dir)?, file, people, *force)?;
         }
-        Action::Import { file } => exchange::import(&mut Gallery::open(&state_dir)?, file, args.json)?,
+        Action::Import { file } => exchange::import(&mut common.keeper()?, file, args.json)?,
     }
     Ok(ExitCode::SUCCESS)
 }

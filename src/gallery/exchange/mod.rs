@@ -10,7 +10,7 @@ mod lines;
 use std::io::{BufRead, Read, Write};
 
 use rusqlite::{OptionalExtension, Transaction};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::enrol::add_person;
 use super::error::GalleryError;
@@ -28,7 +28,7 @@ const OLDEST_VERSION: u32 = 1;
 pub const MAX_LINE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What an import did to one person.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Imported {
     /// The person as in this gallery.
     #[serde(flatten)]
