@@ -140,7 +140,7 @@ fn people(args: &Args) -> anyhow::Result<Vec<Photos>> {
 }
 
 /// One person for each folder in `folder`; every mistake is told at once.
-fn folder_of_people(folder: &Path, role: Option<&Name>) -> anyhow::Result<Vec<Photos>> {
+pub(super) fn folder_of_people(folder: &Path, role: Option<&Name>) -> anyhow::Result<Vec<Photos>> {
     let entries = fs::read_dir(folder).with_context(|| format!("can't read the folder {}", folder.display()))?;
     let mut folders: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
     folders.retain(|path| {

@@ -1,5 +1,6 @@
 //! `kith evaluate`: how right the daemon is about clips whose visitors are known.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,6 +9,7 @@ use serde::Serialize;
 
 use super::Common;
 use super::as_camera::{AsCamera, Seat};
+use super::enroll::folder_of_people;
 use super::terminal::{complain, say};
 use crate::admin::Keeper;
 use crate::enrolment::{self, Photos, Rules, Which};
@@ -24,6 +26,7 @@ Examples:
   kith evaluate door.mp4 --truth truth.json                   visits that were named, missed, named wrongly
   kith evaluate door.mp4 --truth truth.json --min-face 30     with smaller faces than the usual 40 px
   kith evaluate *.mp4 --truth truth.json --config kith.toml --camera door
+  kith evaluate street.mp4 --strangers --crowd photos/        nobody of photos/ is in the clip: is anybody named?
 
 The truth file says for each clip, by its file name, which photos to enrol and who is in view when; the guide has its
 form (docs/guide/why-not-recognised.md). People are enrolled in a gallery of this run only. The exit code is 1 when
@@ -33,11 +36,18 @@ pub struct Args {
     #[arg(required = true, value_name = "CLIP")]
     pub clips: Vec<PathBuf>,
     /// Who is to be seen in which clip, and when
-    #[arg(long, value_name = "FILE")]
-    pub truth: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "strangers")]
+    pub truth: Option<PathBuf>,
+    /// Instead of a truth file: the clips show strangers only
+    #[arg(long, conflicts_with = "truth", requires = "crowd")]
+    pub strangers: bool,
     /// Enrol the people of all clips in the truth file, not only those of the clip: more to be mistaken for
-    #[arg(long)]
+    #[arg(long, requires = "truth")]
     pub with_everybody: bool,
+    /// Enrol the people of this folder too, a folder each, by the first photo that shows nobody else: more to be
+    /// mistaken for (may be given more than once)
+    #[arg(long, value_name = "DIR")]
+    pub crowd: Vec<PathBuf>,
     /// One JSON object a line instead of text
     #[arg(long)]
     pub json: bool,
@@ -64,13 +74,18 @@ struct EvaluationLine<'a> {
 /// # Errors
 /// With a sentence for the person at the terminal.
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
-    let truth = Truth::read(&args.truth)?;
+    let truth = args.truth.as_deref().map(Truth::read).transpose()?;
+    let strangers = ClipTruth::strangers();
     // Every clip before the networks: a wrong name should be told at once.
     let clips = args
         .clips
         .iter()
-        .map(|clip| Ok((clip, truth.of(clip)?)))
+        .map(|clip| Ok((clip, truth.as_ref().map_or(Ok(&strangers), |truth| truth.of(clip))?)))
         .collect::<anyhow::Result<Vec<_>>>()?;
+    let mut crowd = Vec::new();
+    for folder in &args.crowd {
+        crowd.extend(folder_of_people(folder, None)?);
+    }
     let mut seat = args.as_camera.seat(common)?;
     if seat.identify_by != IdentifyBy::Gallery {
         complain("kith: people are enrolled from the truth file's photos, so the configuration's head is not asked");
@@ -78,10 +93,14 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let source = IdentifierSource::open(&IdentifyBy::Gallery, &mut seat.runtime)?;
     let mut networks = Networks::open(&seat.runtime)?;
     let mut all_right = true;
+    let scratch = || tempfile::tempdir().context("can't make a folder for the gallery of this run");
+    let crowd = enrolled_crowd(&crowd, scratch()?.path(), &mut networks)?;
     for (clip, expected) in clips {
-        let scratch = tempfile::tempdir().context("can't make a folder for the gallery of this run")?;
+        let scratch = scratch()?;
         let mut keeper = Keeper::open(scratch.path(), None)?;
-        let enrolled = enrol(&truth, expected, args.with_everybody, &mut keeper, &mut networks)?;
+        let in_crowd = keeper.import(&mut crowd.as_slice())?.len();
+        let photos = truth.as_ref().map(|truth| truth.photos(expected, args.with_everybody));
+        let enrolled = in_crowd + enrol(photos.unwrap_or_default(), &mut keeper, &mut networks)?;
         let gallery = Gallery::open_read_only(scratch.path())?;
         let rules = seat.rules(&networks.embedder);
         let mut player = Player {
@@ -115,15 +134,38 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Enrols whom the truth file names; returns how many.
-fn enrol(
-    truth: &Truth,
-    expected: &ClipTruth,
-    everybody: bool,
-    keeper: &mut Keeper,
-    networks: &mut Networks,
-) -> anyhow::Result<usize> {
-    let photos = truth.photos(expected, everybody);
+/// Enrols people of whom no more is asked than that they are not in the clips; returns them as an export.
+fn enrolled_crowd(crowd: &[Photos], scratch: &Path, networks: &mut Networks) -> anyhow::Result<Vec<u8>> {
+    let mut keeper = Keeper::open(scratch, None)?;
+    let rules = Rules {
+        which: Which::Only,
+        keep_crop: false,
+        skip_bad: true,
+    };
+    for person in crowd {
+        for photo in &person.files {
+            let one = Photos {
+                files: vec![photo.clone()],
+                ..person.clone()
+            };
+            if !enrolment::enrol(&mut keeper, networks, &[one], &rules, &|| {})?
+                .enrolled
+                .is_empty()
+            {
+                break;
+            }
+        }
+    }
+    let mut export = Vec::new();
+    Gallery::open(scratch)?.export(&[], &mut export)?;
+    Ok(export)
+}
+
+/// Enrols whom the truth file names, by id; returns how many.
+fn enrol(photos: BTreeMap<String, PathBuf>, keeper: &mut Keeper, networks: &mut Networks) -> anyhow::Result<usize> {
+    if photos.is_empty() {
+        return Ok(0);
+    }
     let people = photos
         .into_iter()
         .map(|(id, file)| {

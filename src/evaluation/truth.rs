@@ -48,6 +48,17 @@ pub struct Truth {
     clips: BTreeMap<String, ClipTruth>,
 }
 
+impl ClipTruth {
+    /// Of a clip that shows nobody but strangers: whoever is named is named wrongly.
+    pub fn strangers() -> Self {
+        Self {
+            enrolled_from: BTreeMap::new(),
+            visits: Vec::new(),
+            others: true,
+        }
+    }
+}
+
 impl Truth {
     /// Reads a truth file.
     ///

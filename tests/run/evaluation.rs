@@ -39,6 +39,30 @@ fn all_clips_of_the_development_data_come_out_right() {
     assert!(!home.state().exists(), "the gallery of the user is not touched");
 }
 
+/// A crowd of people who are not there, and one who is.
+#[test]
+fn strangers_among_a_crowd_are_named_by_nobody() {
+    let home = Home::new();
+    let clip = clip(&["obama2"], 3.0);
+    let (absent, present) = (home.path().join("absent"), home.path().join("present"));
+    for (crowd, person) in [(&absent, "biden"), (&present, "obama")] {
+        let folder = crowd.join(person);
+        fs::create_dir_all(&folder).unwrap();
+        fs::copy(photos().join(format!("{person}.jpg")), folder.join("1.jpg")).unwrap();
+    }
+    let of = |crowds: &[&Path]| {
+        let mut args = vec!["evaluate", "--strangers"];
+        args.extend(crowds.iter().flat_map(|crowd| ["--crowd", crowd.to_str().unwrap()]));
+        lines(&home, &args, &[&clip])
+    };
+    let (code, found) = of(&[&absent]);
+    assert_eq!((code, &found[0]["right"]), (Some(0), &json!(true)), "{found:#?}");
+    assert_eq!(found[0]["enrolled"], 1, "{found:#?}");
+    let (code, found) = of(&[&absent, &present]);
+    assert_eq!((code, &found[0]["right"]), (Some(1), &json!(false)), "{found:#?}");
+    assert_eq!(found[0]["false_names"][0]["person"], "obama", "{found:#?}");
+}
+
 /// Truth files that are right, and wrong in each way, about one clip.
 #[test]
 fn what_is_not_as_the_truth_says_is_wrong() {
