@@ -59,8 +59,8 @@ const PROMISES: &[Promise] = &[
     },
     Promise {
         name: "availability",
-        says: "Availability is true: `offline` within one and a half keep-alives, and discovery, states and `online` \
-               within five seconds of a reconnect.",
+        says: "Availability is true: `offline` within one and a half keep-alives and the up to six seconds more that \
+               Mosquitto takes to look, and discovery, states and `online` within five seconds of a reconnect.",
         counts: &[("kills", 50), ("network-cuts", 20)],
     },
     Promise {
