@@ -160,8 +160,10 @@ fn wait_for(daemon: &Daemon, wanted: u64) -> u64 {
     }
 }
 
-/// Feeds the daemon of `home`, and looks at it again after each `chunk` frames.
+/// Feeds the daemon of `home`, and looks at it again after each `chunk` frames. The warm-up has `warm_up` frames, or a
+/// fiftieth of a long run: the caches of the databases fill in some ten thousand.
 fn check(mut trials: Trials, home: &Home, mut broker: Option<Broker>, (warm_up, chunk): (u64, u64)) {
+    let warm_up = warm_up.max(trials.left() / 50);
     let daemon = home.run_with(&[("RUST_LOG", "kith=info".to_owned())]);
     daemon.wait_for_log("are served over HTTP");
     let mut seen = wait_for(&daemon, warm_up);
