@@ -8,6 +8,7 @@ mod demo;
 mod links;
 mod models;
 mod progress;
+mod root;
 mod setup;
 mod soak;
 mod test;
@@ -40,6 +41,7 @@ enum Command {
     /// Fit the thresholds and calibration in onnx/models.toml on the development photos (KITH_DATA)
     Calibrate,
     Soak(soak::Args),
+    Debian(root::Args),
 }
 
 fn main() -> ExitCode {
@@ -63,5 +65,6 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Bench(args) => bench::run(args, &checkout).map(|()| ExitCode::SUCCESS),
         Command::Calibrate => calibrate::run(&checkout).map(|()| ExitCode::SUCCESS),
         Command::Soak(args) => soak::run(args, &checkout),
+        Command::Debian(args) => root::run(args, &checkout),
     }
 }

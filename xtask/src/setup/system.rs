@@ -21,6 +21,8 @@ pub(crate) enum Tool {
     Ffmpeg,
     /// The broker of the tests.
     Mosquitto,
+    /// Makes Debian roots.
+    Mmdebstrap,
 }
 
 impl Tool {
@@ -32,6 +34,7 @@ impl Tool {
             Self::Venv => "python3's venv",
             Self::Ffmpeg => "ffmpeg",
             Self::Mosquitto => "mosquitto",
+            Self::Mmdebstrap => "mmdebstrap",
         }
     }
 
@@ -46,6 +49,7 @@ impl Tool {
             Self::Mosquitto => ["mosquitto", "/usr/sbin/mosquitto"]
                 .iter()
                 .any(|program| checkout.command(program).arg("-h").output().is_ok()),
+            Self::Mmdebstrap => works("mmdebstrap", &["--version"]),
         }
     }
 
@@ -57,6 +61,7 @@ impl Tool {
             Self::Venv => ["python3-venv", "python3", "python"],
             Self::Ffmpeg => ["ffmpeg", "ffmpeg-free", "ffmpeg"],
             Self::Mosquitto => ["mosquitto"; 3],
+            Self::Mmdebstrap => ["mmdebstrap"; 3],
         };
         match manager.program {
             "dnf" => dnf,
