@@ -10,8 +10,9 @@ use crate::stop::Stop;
 
 /// The first pause after a failure; it doubles from there.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause, so that a camera that is back is seen soon.
-const LAST_PAUSE: Duration = Duration::from_secs(15);
+/// The longest pause. A camera that is well again is to be seen within 30 s: after a stall that takes 15 s to notice,
+/// this pause, a quarter more by chance, and the opening.
+const LAST_PAUSE: Duration = Duration::from_secs(8);
 /// A camera that delivered for so long begins with the first pause again.
 const PROVEN: Duration = Duration::from_secs(30);
 

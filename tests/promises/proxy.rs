@@ -87,11 +87,13 @@ impl Proxy {
             .more
             .wait_timeout_while(self.shared.notes.lock().unwrap(), PATIENCE, |notes| !enough(notes))
             .unwrap();
+        // Out of the lock, so that a failure doesn't poison it for the next trial.
+        let notes = notes.clone();
         assert!(
             !timeout.timed_out() || enough(&notes),
             "{what} did not go through the proxy"
         );
-        notes.clone()
+        notes
     }
 }
 

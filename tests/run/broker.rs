@@ -238,12 +238,14 @@ impl Subscriber {
             .more
             .wait_timeout_while(self.heard.messages.lock().unwrap(), time, |messages| !enough(messages))
             .unwrap();
+        // Out of the lock, so that a failure doesn't poison it for the next trial.
+        let messages = messages.clone();
         assert!(
             !timeout.timed_out() || enough(&messages),
             "{what} was not heard within {time:?}; heard: {}",
             list(&messages)
         );
-        messages.clone()
+        messages
     }
 }
 

@@ -140,6 +140,8 @@ impl Daemon {
             .more
             .wait_timeout_while(self.log.lines.lock().unwrap(), PATIENCE, |log| !log.contains(text))
             .unwrap();
+        // Out of the lock, so that a failure doesn't poison it for the next trial.
+        let log = log.clone();
         assert!(
             !timeout.timed_out() || log.contains(text),
             "{text:?} is not in the log:\n{log}"
