@@ -15,7 +15,6 @@ use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -139,17 +138,8 @@ async fn metrics_page(State(instruments): State<Arc<Instruments>>) -> Response {
 }
 
 async fn health(State(instruments): State<Arc<Instruments>>) -> Response {
-    let up = Timestamp::now().duration_since(instruments.started);
-    let silent = instruments.silent(Instant::now());
-    let workers: Vec<Value> = silent
-        .iter()
-        .map(|one| json!({"worker": one.worker, "silent_s": one.since.as_secs()}))
-        .collect();
-    let healthy = silent.is_empty();
-    answer(
-        healthy,
-        &json!({"healthy": healthy, "up_s": up.as_secs().max(0), "silent": workers}),
-    )
+    let health = instruments.health(Instant::now());
+    answer(health["healthy"] == true, &health)
 }
 
 async fn ready(State(instruments): State<Arc<Instruments>>) -> Response {

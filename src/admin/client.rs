@@ -99,6 +99,21 @@ impl Client {
         }))
     }
 
+    /// Waits no longer than `patience` for each answer.
+    ///
+    /// # Errors
+    /// When it is zero, or the connection is gone.
+    pub fn set_patience(&self, patience: Duration) -> Result<(), AdminError> {
+        let stream = self.stream.get_ref();
+        stream
+            .set_read_timeout(Some(patience))
+            .and_then(|()| stream.set_write_timeout(Some(patience)))
+            .map_err(|source| AdminError::Connection {
+                path: self.path.clone(),
+                source,
+            })
+    }
+
     /// Asks, and waits for the answer.
     ///
     /// # Errors

@@ -31,6 +31,8 @@ use crate::gallery::{Enrolment, Name, NewFace, Threshold, Who};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Verb {
+    /// Whether the daemon lives.
+    Health,
     /// How the daemon is.
     Status,
     /// Read the configuration again.
@@ -131,7 +133,7 @@ pub struct Asked {
 pub struct Handler {
     /// The gallery's thread.
     gallery: SyncSender<Asked>,
-    /// The main thread, which answers `status` and `reload`.
+    /// The daemon itself, for `health`, `status` and `reload`.
     daemon: Arc<dyn Fn(Asked) -> bool + Send + Sync>,
 }
 
@@ -151,7 +153,7 @@ impl Handler {
     pub async fn ask(&self, verb: Verb) -> Answer {
         const BUSY: &str = "the daemon has too much to do; try again in a moment";
         let (reply, answer) = oneshot::channel();
-        let for_daemon = matches!(verb, Verb::Status | Verb::Reload);
+        let for_daemon = matches!(verb, Verb::Health | Verb::Status | Verb::Reload);
         let asked = Asked { verb, reply };
         if for_daemon {
             if !(self.daemon)(asked) {

@@ -11,6 +11,7 @@ pub mod enroll;
 pub mod evaluate;
 pub mod explain;
 pub mod heads;
+pub mod health;
 pub mod identify;
 pub mod man;
 pub mod people;
@@ -187,6 +188,8 @@ pub enum Command {
     Run(run::Args),
     /// Say how the running daemon is
     Status(status::Args),
+    /// Ask the running daemon whether it lives, for a health check
+    Health(health::Args),
     /// Let the running daemon read its configuration again
     Reload(reload::Args),
     /// Check config, models, runtime, broker and cameras
@@ -231,6 +234,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Run(args) => run::run(args, common),
         Command::Status(args) => status::run(args, common),
+        Command::Health(args) => health::run(args, common),
         Command::Reload(args) => reload::run(args, common),
         Command::Check(args) => check::run(args, common),
         Command::Enroll(args) => enroll::run(args, common),

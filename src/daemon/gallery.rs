@@ -176,7 +176,7 @@ impl GalleryDesk {
                 let done = gallery.forget_negatives(&person);
                 self.changed(done)
             }
-            Verb::Status | Verb::Reload => Err("that is not about people".to_owned()),
+            Verb::Health | Verb::Status | Verb::Reload => Err("that is not about people".to_owned()),
         }
     }
 

@@ -149,7 +149,15 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
         .context("can't start the I/O thread")?;
     let (to_gallery, gallery_inbox) = gallery::inbox();
     let to_main = news_sender.clone();
-    let handler = Handler::new(to_gallery, move |asked| to_main.try_send(News::Asked(asked)).is_ok());
+    let to_tell = Arc::clone(&instruments);
+    let handler = Handler::new(to_gallery, move |asked| {
+        // Not by the main thread: whoever asks whether we hang must not wait for it.
+        if asked.verb == Verb::Health {
+            let _ = asked.reply.send(Ok(to_tell.health(Instant::now())));
+            return true;
+        }
+        to_main.try_send(News::Asked(asked)).is_ok()
+    });
     runtime.spawn(signals::listen(news_sender.clone()));
     let mut cameras = Cameras::open(&settings.cameras, &instruments)?;
     let (memory, memory_thread) = remember(state, settings.retention, &instruments.heartbeats);

@@ -18,6 +18,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
 
 pub use process::Process;
 
@@ -77,6 +78,17 @@ impl Instruments {
     /// The workers that have been silent at `now` for half of the time after which the daemon ends for it.
     pub fn silent(&self, now: Instant) -> Vec<Silent> {
         self.heartbeats.silent(now, self.silence / 2)
+    }
+
+    /// How the daemon lives at `now`, as `/health` and `kith health` tell it.
+    pub fn health(&self, now: Instant) -> Value {
+        let up = Timestamp::now().duration_since(self.started);
+        let silent = self.silent(now);
+        let workers: Vec<Value> = silent
+            .iter()
+            .map(|one| json!({"worker": one.worker, "silent_s": one.since.as_secs()}))
+            .collect();
+        json!({"healthy": silent.is_empty(), "up_s": up.as_secs().max(0), "silent": workers})
     }
 
     /// What goes on, in a line for whoever supervises the daemon.

@@ -87,4 +87,11 @@ fn a_silent_worker_is_named_after_half_the_time() {
     let silent = instruments.silent(now + Duration::from_secs(40));
     assert_eq!(silent.len(), 1);
     assert_eq!(silent[0].worker, "engine");
+    let health = |seconds| instruments.health(now + Duration::from_secs(seconds));
+    assert_eq!(health(20)["healthy"], true);
+    let hangs = health(40);
+    assert_eq!(
+        (&hangs["healthy"], &hangs["silent"][0]["worker"]),
+        (&false.into(), &"engine".into())
+    );
 }

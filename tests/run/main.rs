@@ -21,6 +21,7 @@ mod exposition;
 #[path = "../given/mod.rs"]
 mod given;
 mod heads;
+mod health;
 mod home_assistant;
 mod http;
 mod large_house;
