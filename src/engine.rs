@@ -23,7 +23,7 @@ use crate::heartbeat::{BEAT, Heartbeats, Pulse};
 use crate::metrics::STAGE_SECONDS;
 use crate::model::EmbedderModel;
 use crate::networks::Networks;
-use crate::runtime::{Provider, ProviderInUse, RuntimeSettings};
+use crate::runtime::{Provider, ProviderInUse, RuntimeSettings, WhenCardIsLost};
 
 /// Requests that may wait; more than the workers' frames and shots together in any sane house.
 const ROOM: usize = 64;
@@ -31,6 +31,8 @@ const ROOM: usize = 64;
 const FAILURES_UNTIL_DEAD: u32 = 10;
 /// A graphics card may build what it runs for minutes at the first picture of a size (TensorRT does), which is no hang.
 const BUILD: Duration = Duration::from_secs(15 * 60);
+/// Opening the networks on the CPU takes a second; a slow disk may take longer.
+const OPEN: Duration = Duration::from_secs(60);
 
 /// What a worker asks for.
 pub enum Request {
@@ -66,6 +68,16 @@ pub struct EngineFacts {
     pub embedder: EmbedderModel,
     /// How a face is cut out for the embedding network.
     pub alignment: Alignment,
+}
+
+/// What the engine has to tell the daemon.
+pub enum EngineNews {
+    /// The outcome of opening the networks; the first, and said once.
+    Opened(Box<anyhow::Result<EngineFacts>>),
+    /// The card failed again and again, and from now on the CPU runs the networks.
+    CardLost(Box<ProviderInUse>),
+    /// The networks fail for good. The last.
+    Died,
 }
 
 /// Times and counts, read by the statistics.
@@ -125,8 +137,7 @@ impl Stage {
     }
 }
 
-/// Starts the engine. `opened` is called once with the outcome of opening the networks, `died` when they fail for good
-/// later.
+/// Starts the engine. `tell` is called from its thread.
 ///
 /// # Errors
 /// When the system can't start a thread.
@@ -134,14 +145,15 @@ pub fn start(
     settings: RuntimeSettings,
     meter: Arc<Meter>,
     heartbeats: Heartbeats,
-    opened: impl FnOnce(anyhow::Result<EngineFacts>) + Send + 'static,
-    died: impl FnOnce() + Send + 'static,
+    tell: impl Fn(EngineNews) + Send + 'static,
 ) -> std::io::Result<(SyncSender<Request>, thread::JoinHandle<()>)> {
     let (sender, requests) = sync_channel(ROOM);
     let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || {
         let began = Instant::now();
         match Networks::open(&settings) {
             Ok(networks) => {
+                #[cfg(feature = "fault")]
+                let networks = crate::fault::with_a_card(crate::fault::in_place_of(networks));
                 let facts = EngineFacts {
                     provider: networks.provider.clone(),
                     embedder: networks.embedder.model().clone(),
@@ -149,26 +161,28 @@ pub fn start(
                 };
                 tracing::info!(
                     provider = %facts.provider,
+                    proven = facts.provider.proofs(),
+                    card = facts.provider.card.as_ref().map(tracing::field::display),
                     embedder = %facts.embedder.name,
                     took_ms = began.elapsed().as_millis(),
                     "the networks are open"
                 );
-                #[cfg(feature = "fault")]
-                let networks = crate::fault::in_place_of(networks);
                 // From now on; opening may take as long as it does.
                 let engine = Engine {
                     builds: networks.provider.provider != Provider::Cpu,
                     networks,
+                    settings,
                     meter,
                     pulse: heartbeats.pulse("engine"),
                     built: HashSet::new(),
+                    last_error: String::new(),
                 };
-                opened(Ok(facts));
-                if !engine.run(&requests) {
-                    died();
+                tell(EngineNews::Opened(Box::new(Ok(facts))));
+                if !engine.run(&requests, &tell) {
+                    tell(EngineNews::Died);
                 }
             }
-            Err(error) => opened(Err(error)),
+            Err(error) => tell(EngineNews::Opened(Box::new(Err(error)))),
         }
     })?;
     Ok((sender, thread))
@@ -176,11 +190,14 @@ pub fn start(
 
 struct Engine {
     networks: Networks,
+    settings: RuntimeSettings,
     meter: Arc<Meter>,
     pulse: Pulse,
     /// Whether the first run of a shape may take minutes.
     builds: bool,
     built: HashSet<Shape>,
+    /// What the runtime said when a network failed last.
+    last_error: String,
 }
 
 /// What a run's tensors hang on.
@@ -196,7 +213,7 @@ enum Shape {
 
 impl Engine {
     /// Serves until nobody can ask any more (`true`), or the networks fail again and again (`false`).
-    fn run(mut self, requests: &Receiver<Request>) -> bool {
+    fn run(mut self, requests: &Receiver<Request>, tell: &impl Fn(EngineNews)) -> bool {
         let mut detect = VecDeque::new();
         let mut embed = Vec::new();
         let mut failed_in_a_row = 0;
@@ -236,7 +253,47 @@ impl Engine {
             failed_in_a_row = if well { 0 } else { failed_in_a_row + 1 };
             if failed_in_a_row >= FAILURES_UNTIL_DEAD {
                 tracing::error!("the networks failed {FAILURES_UNTIL_DEAD} times in a row");
-                return false;
+                if !self.goes_on_without_card() {
+                    return false;
+                }
+                tell(EngineNews::CardLost(Box::new(self.networks.provider.clone())));
+                failed_in_a_row = 0;
+            }
+        }
+    }
+
+    /// Lets the CPU take over, where a card ran the networks and the settings allow that.
+    fn goes_on_without_card(&mut self) -> bool {
+        let lost = self.networks.provider.clone();
+        if lost.provider == Provider::Cpu || self.settings.when_card_is_lost() != WhenCardIsLost::Cpu {
+            return false;
+        }
+        self.pulse.patience(OPEN);
+        self.settings.provider = Provider::Cpu;
+        match Networks::open(&self.settings) {
+            Ok(mut networks) => {
+                networks.provider = networks.provider.after_the_loss_of(&lost, &self.last_error);
+                tracing::error!(
+                    lost = %lost.provider,
+                    card = lost.card.as_ref().map(tracing::field::display),
+                    provider = %networks.provider,
+                    proven = networks.provider.proofs(),
+                    "the graphics card is lost; the CPU runs the networks until the next start"
+                );
+                #[cfg(feature = "fault")]
+                let networks = crate::fault::in_place_of(networks);
+                // Taken down in order, the old sessions would talk to the card, and may hang or abort with it.
+                std::mem::forget(std::mem::replace(&mut self.networks, networks));
+                self.builds = false;
+                self.pulse.hurry();
+                true
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "the CPU can't take over from the lost card"
+                );
+                false
             }
         }
     }
@@ -290,10 +347,10 @@ impl Engine {
         embedder.embed_all(crops)
     }
 
-    fn unless_failed<T, E: std::fmt::Display>(&self, outcome: Result<T, E>, stage: &str) -> Option<T> {
+    fn unless_failed<T, E: std::fmt::Display>(&mut self, outcome: Result<T, E>, stage: &str) -> Option<T> {
         let outcome = outcome.map_err(|error| error.to_string());
         #[cfg(feature = "fault")]
-        let outcome = if crate::fault::run_fails() {
+        let outcome = if crate::fault::run_fails(self.networks.provider.provider) {
             Err("failed on demand".to_owned())
         } else {
             outcome
@@ -301,6 +358,7 @@ impl Engine {
         outcome
             .inspect_err(|error| {
                 self.meter.failures.fetch_add(1, Ordering::Relaxed);
+                self.last_error.clone_from(error);
                 tracing::error!(stage, %error, "a network failed");
             })
             .ok()

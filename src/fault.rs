@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use image::RgbImage;
 
+use crate::card::Card;
 use crate::detect::{DetectError, Detector, Face, FaceBox};
 use crate::embed::{Embedded, Embedding};
 use crate::networks::Networks;
+use crate::runtime::Provider;
 
 /// What the files' names begin with. A test looks for this text in the program to tell whether it has faults.
 const PREFIX: &str = "kith-fault-";
@@ -41,9 +43,30 @@ pub fn freeze(worker: &str) {
     }
 }
 
-/// Whether every run of a network shall fail now: there is a file `kith-fault-run-error`.
-pub fn run_fails() -> bool {
-    is_ordered("run-error")
+/// Whether every run of a network on `provider` shall fail now: there is a file `kith-fault-run-error`, or one
+/// `kith-fault-card-error` and they run on a card.
+pub fn run_fails(provider: Provider) -> bool {
+    is_ordered("run-error") || (provider != Provider::Cpu && is_ordered("card-error"))
+}
+
+/// The networks, said to run on a card while there is a file `kith-fault-card`. They run on the CPU all the same.
+pub fn with_a_card(mut networks: Networks) -> Networks {
+    if is_ordered("card") {
+        tracing::warn!("a card is made up on demand; the networks run on the CPU");
+        let in_use = &mut networks.provider;
+        in_use.provider = Provider::Cuda;
+        in_use.passed_over.clear();
+        in_use.card = Some(Card {
+            name: "made-up card".to_owned(),
+            memory_mib: None,
+            driver: "0".to_owned(),
+            compute_capability: None,
+        });
+        for proof in &mut in_use.networks {
+            proof.provider = Provider::Cuda;
+        }
+    }
+    networks
 }
 
 /// Whether faces and vectors are made up instead of asking the networks: there is a file `kith-fault-made-up`.

@@ -11,6 +11,7 @@ pub mod admin;
 pub mod align;
 pub mod announce;
 pub mod camera;
+pub mod card;
 pub mod commands;
 pub mod config;
 pub mod daemon;

@@ -6,7 +6,10 @@ use clap::Parser;
 use kith::commands::terminal::{complain, reader_is_gone};
 use kith::commands::{Cli, Command, run};
 
+#[expect(unsafe_code, reason = "see kith::runtime::telemetry")]
 fn main() -> ExitCode {
+    // SAFETY: nothing came before this line that could have started a thread.
+    unsafe { kith::runtime::telemetry::switch_off() };
     let cli = Cli::parse();
     match run(&cli) {
         Ok(code) => code,

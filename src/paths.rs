@@ -15,6 +15,27 @@ pub fn state_dir(given: Option<&Path>) -> PathBuf {
         .unwrap_or_else(|| PathBuf::from("/var/lib/kith"))
 }
 
+/// The folder of what can be made again, such as the engines of a graphics card: `given` (`runtime.cache`), else
+/// `KITH_CACHE`, else systemd's `CACHE_DIRECTORY`, else `$XDG_CACHE_HOME/kith`, else `~/.cache/kith`. It may not exist yet.
+pub fn cache_dir(given: Option<&Path>) -> PathBuf {
+    // systemd lists several folders with colons between them.
+    let of_service = || env::split_paths(&env::var_os("CACHE_DIRECTORY")?).next();
+    let personal = || {
+        env::var_os("XDG_CACHE_HOME")
+            .filter(|home| !home.is_empty())
+            .map(PathBuf::from)
+            .or_else(|| env::home_dir().map(|home| home.join(".cache")))
+            .map(|cache| cache.join("kith"))
+    };
+    given
+        .map(Path::to_path_buf)
+        .or_else(|| env::var_os("KITH_CACHE").map(PathBuf::from))
+        .or_else(of_service)
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .or_else(personal)
+        .unwrap_or_else(|| PathBuf::from("/var/cache/kith"))
+}
+
 /// The folder of the daemon's socket, where systemd gives one (`RUNTIME_DIRECTORY`).
 pub fn runtime_dir() -> Option<PathBuf> {
     let folders = env::var_os("RUNTIME_DIRECTORY")?;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use image::RgbImage;
 use jiff::Timestamp;
-use kith::engine::{self, EngineFacts, Meter, Request};
+use kith::engine::{self, EngineFacts, EngineNews, Meter, Request};
 use kith::frame::{CapturedAt, Frame};
 use kith::heartbeat::Heartbeats;
 use kith::runtime::RuntimeSettings;
@@ -34,8 +34,10 @@ impl Engine {
             RuntimeSettings::default(),
             Arc::clone(&meter),
             Heartbeats::default(),
-            move |facts| opened.send(facts).unwrap(),
-            || panic!("the networks failed"),
+            move |news| match news {
+                EngineNews::Opened(facts) => opened.send(*facts).unwrap(),
+                EngineNews::CardLost(_) | EngineNews::Died => panic!("the networks failed"),
+            },
         )
         .unwrap();
         facts.recv_timeout(PATIENCE).unwrap().unwrap();

@@ -239,3 +239,38 @@ fn a_batch_gives_the_embeddings_of_single_runs() {
         assert!(alone.cosine(&together) > 0.99999);
     }
 }
+
+/// CUDA against the CPU on the sample photos, where a card and a library for it are at hand (`KITH_RUNTIME_LIBRARY`).
+#[test]
+fn on_a_card_faces_and_vectors_are_those_of_the_cpu() {
+    let on_a_card = Networks::open(&RuntimeSettings {
+        provider: Provider::Cuda,
+        ..RuntimeSettings::default()
+    });
+    let mut on_a_card = match on_a_card {
+        Ok(networks) => networks,
+        Err(error) => {
+            eprintln!("skipped: {error:#}");
+            return;
+        }
+    };
+    let (photos, mut on_the_cpu) = (given::photos(), networks());
+    println!("{}", on_a_card.provider.proofs());
+    for name in parse::<Reference>(&committed("samples-mtcnn.json")).into_keys() {
+        let picture = read(&photos.join(&name));
+        let faces = on_the_cpu.detector.detect(&picture, 20).unwrap();
+        let others = on_a_card.detector.detect(&picture, 20).unwrap();
+        assert_eq!(faces.len(), others.len(), "{name}");
+        for (face, other) in faces.iter().zip(&others) {
+            let overlap = face.box_in_frame.iou(&other.box_in_frame);
+            assert!(overlap > 0.98, "{name}: {overlap}");
+        }
+        let vectors = on_the_cpu.embed_faces(&picture, &faces).unwrap();
+        let others = on_a_card.embed_faces(&picture, &faces).unwrap();
+        for (vector, other) in vectors.into_iter().flatten().zip(others.into_iter().flatten()) {
+            let cosine = vector.embedding.cosine(&other.embedding);
+            println!("{name}: cosine {cosine:.6}");
+            assert!(cosine >= 0.9999, "{name}: {cosine}");
+        }
+    }
+}

@@ -13,11 +13,13 @@ use ulid::Ulid;
 
 use super::Common;
 use super::terminal::say;
+use crate::card::Card;
 use crate::embed::Embedding;
 use crate::gallery::{Name, Person, Vectors};
 use crate::identify::GalleryMatcher;
 use crate::networks::Networks;
 use crate::photo;
+use crate::runtime::{NetworkProof, ProviderInUse};
 
 /// The arguments of `kith bench`.
 #[derive(Debug, clap::Args)]
@@ -95,7 +97,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
             samples.sessions.push(sessions);
         }
     }
-    let report = samples.report(args, networks.provider.to_string());
+    let report = samples.report(args, networks.provider);
     if args.json {
         say(serde_json::to_string(&report)?)?;
     } else {
@@ -171,6 +173,10 @@ struct Report {
     min_face_px: u32,
     threads: Option<usize>,
     provider: String,
+    /// The graphics card, where one was looked for and found.
+    card: Option<Card>,
+    /// What really ran each network.
+    networks: Vec<NetworkProof>,
     frames: u32,
     faces: usize,
     stages: Stages,
@@ -198,7 +204,7 @@ struct Stage {
 }
 
 impl Samples {
-    fn report(mut self, args: &Args, provider: String) -> Report {
+    fn report(mut self, args: &Args, in_use: ProviderInUse) -> Report {
         let frame = stage(&mut self.frame);
         let sessions = stage(&mut self.sessions);
         Report {
@@ -207,7 +213,9 @@ impl Samples {
             height: args.size.1,
             min_face_px: args.min_face,
             threads: args.threads,
-            provider,
+            provider: in_use.to_string(),
+            card: in_use.card,
+            networks: in_use.networks,
             frames: args.frames,
             faces: self.faces,
             stages: Stages {
@@ -242,6 +250,9 @@ impl Report {
             self.width, self.height, self.min_face_px, self.faces
         ))?;
         say(format_args!("provider {}, {} frames\n", self.provider, self.frames))?;
+        if let Some(card) = &self.card {
+            say(format_args!("card {card}\n"))?;
+        }
         say(format_args!("{:<10} {:>10} {:>10}", "stage", "median ms", "p95 ms"))?;
         let stages = &self.stages;
         for (name, stage) in [

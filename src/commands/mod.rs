@@ -22,6 +22,7 @@ pub mod sightings;
 pub mod status;
 pub mod terminal;
 pub mod unknown;
+pub mod warm;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -166,6 +167,7 @@ impl Common {
             models: self.models.clone(),
             models_d: self.models_d.clone(),
             embedder: self.embedder.clone(),
+            ..RuntimeSettings::default()
         }
     }
 }
@@ -214,6 +216,8 @@ pub enum Command {
     Detect(detect::Args),
     /// Find faces in photos and embed them
     Embed(embed::Args),
+    /// Build TensorRT's engines ahead, so that the daemon can use them
+    Warm(warm::Args),
     /// Measure how fast this machine is, stage by stage
     Bench(bench::Args),
     /// Fit threshold and calibration on a folder of people
@@ -247,6 +251,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => explain::run(args, common),
         Command::Detect(args) => detect::run(args, common),
         Command::Embed(args) => embed::run(args, common),
+        Command::Warm(args) => warm::run(args, common),
         Command::Bench(args) => bench::run(args, common),
         Command::Calibrate(args) => calibrate::run(args, common),
         Command::Completions(args) => completions::run(args),

@@ -30,10 +30,19 @@ struct Status {
     started: String,
     missing: Vec<String>,
     provider: String,
+    card: Option<String>,
+    networks: Vec<Proof>,
     cameras: BTreeMap<String, Camera>,
     people: u64,
     broker: bool,
     outbox: u64,
+}
+
+/// What really runs a network.
+#[derive(Debug, Deserialize)]
+struct Proof {
+    network: String,
+    provider: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -74,6 +83,21 @@ fn text(status: &Status) -> Vec<String> {
         ),
         format!("  people    {} enrolled", status.people),
     ];
+    if let Some(card) = &status.card {
+        lines.insert(2, format!("  card      {card}"));
+    }
+    // All on one provider is what the line of the networks says already.
+    let (on_one, first) = (&status.networks, status.networks.first());
+    if on_one
+        .iter()
+        .any(|proof| first.is_some_and(|first| first.provider != proof.provider))
+    {
+        let each: Vec<String> = on_one
+            .iter()
+            .map(|one| format!("{} on {}", one.network, one.provider))
+            .collect();
+        lines.insert(2, format!("            {}", each.join(", ")));
+    }
     if !status.missing.is_empty() {
         lines.push(format!("  missing   {}", status.missing.join(", ")));
     }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::camera::{Decode, SandboxWish};
 use crate::identify::IdentifyBy;
+use crate::runtime::{Precision, WhenCardIsLost};
 
 /// What a value has to be.
 #[derive(Debug, Clone, Copy)]
@@ -200,6 +201,27 @@ const RUNTIME: &[Key] = &[
         Kind::Choice(&["auto", "tensorrt", "cuda", "cpu"]),
         "`\"auto\"`",
         "`auto` tries TensorRT, CUDA, CPU and announces a fallback; one asked for by name is had or is an error.",
+    ),
+    key(
+        "when_card_is_lost",
+        Kind::Choice(WhenCardIsLost::NAMES),
+        "`\"cpu\"` for `auto`, else `\"stop\"`",
+        "Without the card at the start, or when it fails while it works: `cpu` goes on without it, and announces that; \
+         `stop` is an error, and ends a running daemon.",
+    ),
+    key(
+        "precision",
+        Kind::Choice(Precision::NAMES),
+        "`\"auto\"`",
+        "`auto` lets TensorRT compute with 16 bits where the catalogue says that a network is as accurate so (none is \
+         measured yet); `full` never does.",
+    ),
+    key(
+        "cache",
+        Kind::Path,
+        "`~/.cache/kith`",
+        "The folder of TensorRT's engines, which `kith warm` builds. `KITH_CACHE` does the same where this key is not \
+         given; a service gets systemd's.",
     ),
     key(
         "threads",

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::camera::{Decode, Polygon, SandboxWish};
 use crate::log::{LogFormat, LogLevel};
-use crate::runtime::Provider;
+use crate::runtime::{Precision, Provider, WhenCardIsLost};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -48,6 +48,9 @@ pub(super) struct Mqtt {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Runtime {
     pub(super) provider: Option<Provider>,
+    pub(super) when_card_is_lost: Option<WhenCardIsLost>,
+    pub(super) precision: Option<Precision>,
+    pub(super) cache: Option<PathBuf>,
     pub(super) threads: Option<usize>,
     pub(super) library: Option<PathBuf>,
     pub(super) models: Option<PathBuf>,

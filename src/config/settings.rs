@@ -142,6 +142,9 @@ pub(super) fn build(raw: Raw, folder: &Path, mistakes: &mut Vec<Mistake>) -> Opt
         mqtt: mqtt?,
         runtime: RuntimeSettings {
             provider: runtime.provider.unwrap_or_default(),
+            when_card_is_lost: runtime.when_card_is_lost,
+            precision: runtime.precision.unwrap_or_default(),
+            cache: runtime.cache.map(|path| folder.join(path)),
             threads: runtime.threads,
             library: runtime.library.map(|path| folder.join(path)),
             models: runtime.models.map(|path| folder.join(path)),

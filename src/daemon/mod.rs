@@ -27,7 +27,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,14 +38,14 @@ use serde_json::{Value, json};
 pub use cameras::check_camera;
 use cameras::{Cameras, Wiring};
 use gallery::GalleryDesk;
-use in_use::networks_in_use;
+use in_use::{NetworksInUse, networks_in_use};
 use reload::FileWatch;
 use watchdog::{Watch, Watchdog};
 
 use crate::admin::{Answer, Asked, Handler, Socket, Verb};
 use crate::camera::Roster;
 use crate::config::{ConfigError, Settings};
-use crate::engine::{self, EngineFacts, Meter};
+use crate::engine::{self, EngineFacts, EngineNews, Meter};
 use crate::event::time_text;
 use crate::frame::CameraId;
 use crate::gallery::Gallery;
@@ -56,6 +56,7 @@ use crate::log::Log;
 use crate::metrics::Instruments;
 use crate::paths;
 use crate::publish::{Connection, Info, Outbox, Publisher, Publishing, Saying, StatsSource};
+use crate::runtime::ProviderInUse;
 use crate::sightings::{Memory, Retention, Sightings};
 use crate::state_dir;
 use crate::stop::Stop;
@@ -96,6 +97,8 @@ pub enum Ended {
 enum News {
     Opened(Box<anyhow::Result<EngineFacts>>),
     CameraOver(CameraId),
+    /// The CPU runs the networks from now on.
+    CardLost(Box<ProviderInUse>),
     EngineDied,
     /// End.
     Signal,
@@ -126,20 +129,26 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
         outbox: outbox.depth(),
         connection: Connection::default(),
         people: AtomicUsize::new(0),
-        open: OnceLock::new(),
+        open: RwLock::default(),
     });
     let (news_sender, news) = sync_channel(ROOM);
 
     // The slowest first.
     let mut runtime_settings = settings.runtime.clone();
     let source = IdentifierSource::open(&settings.identify_by, &mut runtime_settings)?;
-    let (opened, died) = (news_sender.clone(), news_sender.clone());
+    let of_engine = news_sender.clone();
     let (engine, engine_thread) = engine::start(
         runtime_settings,
         Arc::clone(&instruments.engine),
         instruments.heartbeats.clone(),
-        move |facts| tell(&opened, News::Opened(Box::new(facts))),
-        move || tell(&died, News::EngineDied),
+        move |news| {
+            let news = match news {
+                EngineNews::Opened(facts) => News::Opened(facts),
+                EngineNews::CardLost(provider) => News::CardLost(provider),
+                EngineNews::Died => News::EngineDied,
+            };
+            tell(&of_engine, news);
+        },
     )?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -218,13 +227,12 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
         memory.people(people.iter().map(|summary| summary.person.uid).collect());
     }
     publishing.say(gallery::enrolled(people));
-    publishing.say(Saying::Info(Box::new(Info {
-        provider: facts.provider.to_string(),
-        models: networks.files,
-        cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
-        people: enrolled,
-        started: instruments.started,
-    })));
+    publishing.say(Saying::Info(Box::new(info(
+        settings,
+        &facts.provider,
+        &networks,
+        &instruments,
+    ))));
     let stop = Stop::default();
     let gallery_thread = GalleryDesk {
         gallery,
@@ -248,7 +256,7 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
     let wiring = Wiring {
         node: Arc::clone(&node),
         facts,
-        model: networks.model,
+        model: Arc::clone(&networks.model),
         identifier,
         engine,
         outbox: publishing.outbox.clone(),
@@ -260,7 +268,7 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
         }),
     };
     cameras.watch(settings, &wiring)?;
-    instruments.set_open(wiring.facts.provider.provider, &wiring.model);
+    instruments.set_open(&wiring.facts.provider, &wiring.model);
     // Not only once the broker is there: until then events wait in the outbox, and a broker that is away must not make
     // the supervisor give up on us.
     watchdog.ready();
@@ -270,6 +278,7 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
         settings: settings.clone(),
         cameras,
         wiring,
+        networks,
         publishing,
         instruments,
         node,
@@ -315,6 +324,7 @@ struct Running<'s> {
     settings: Settings,
     cameras: Cameras,
     wiring: Wiring,
+    networks: NetworksInUse,
     publishing: Publisher,
     instruments: Arc<Instruments>,
     node: Arc<str>,
@@ -335,6 +345,7 @@ impl Running<'_> {
                         return Ended::AllSeen;
                     }
                 }
+                Ok(News::CardLost(provider)) => self.card_lost(*provider),
                 Ok(News::EngineDied) => return Ended::NetworksFailed,
                 Ok(News::Signal) | Err(RecvTimeoutError::Disconnected) => return Ended::ByWish,
                 Ok(News::Asked(Asked { verb, reply })) => {
@@ -360,6 +371,18 @@ impl Running<'_> {
                 }
             }
         }
+    }
+
+    /// Tells everybody what runs the networks now. The engine told the log.
+    fn card_lost(&mut self, provider: ProviderInUse) {
+        self.instruments.set_open(&provider, &self.wiring.model);
+        self.publishing.say(Saying::Info(Box::new(info(
+            &self.settings,
+            &provider,
+            &self.networks,
+            &self.instruments,
+        ))));
+        self.wiring.facts.provider = provider;
     }
 
     /// Takes over what can be taken over of the configuration as it is now. A bad one changes nothing.
@@ -396,6 +419,8 @@ impl Running<'_> {
             "started": time_text(instruments.started),
             "missing": instruments.missing(),
             "provider": self.wiring.facts.provider.to_string(),
+            "card": self.wiring.facts.provider.card.as_ref().map(ToString::to_string),
+            "networks": self.wiring.facts.provider.networks,
             "cameras": cameras,
             "people": instruments.people.load(Ordering::Relaxed),
             "broker": instruments.connection.is_up(),
@@ -430,6 +455,18 @@ impl Running<'_> {
             self.over.remove(camera);
         }
         Ok(reload::answer(&changes, &needs_restart))
+    }
+}
+
+/// What `info` says.
+fn info(settings: &Settings, provider: &ProviderInUse, networks: &NetworksInUse, instruments: &Instruments) -> Info {
+    Info {
+        provider: provider.to_string(),
+        card: provider.card.as_ref().map(ToString::to_string),
+        models: networks.run_by(provider),
+        cameras: settings.cameras.iter().map(|camera| camera.id.clone()).collect(),
+        people: instruments.people.load(Ordering::Relaxed),
+        started: instruments.started,
     }
 }
 
@@ -473,7 +510,7 @@ fn wait_for_networks(news: &Receiver<News>) -> anyhow::Result<Result<EngineFacts
                 let _ = reply.send(Err("it is still opening the networks; try again in a moment".to_owned()));
             }
             News::HangUp => tracing::warn!("it is still opening the networks, and reads nothing again before that"),
-            News::CameraOver(_) | News::EngineDied => {}
+            News::CameraOver(_) | News::CardLost(_) | News::EngineDied => {}
         }
     }
 }

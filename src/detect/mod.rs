@@ -12,6 +12,7 @@ use std::time::Duration;
 pub use face::{Face, FaceBox, Landmarks, most_prominent};
 use image::RgbImage;
 pub use mtcnn::Mtcnn;
+pub(crate) use mtcnn::{ONET_SIDE_PX, RNET_SIDE_PX};
 pub use photo::detect_in_photo;
 
 /// Finds faces in a picture. A trait, since small faces are the most common complaint and another detector

@@ -25,8 +25,8 @@ const FACTOR: f64 = 0.709;
 /// Least probabilities after P-Net, R-Net and O-Net.
 const THRESHOLDS: [f32; 3] = [0.6, 0.7, 0.7];
 /// Inputs of R-Net and O-Net, in pixels.
-const RNET_SIDE_PX: usize = 24;
-const ONET_SIDE_PX: usize = 48;
+pub(crate) const RNET_SIDE_PX: usize = 24;
+pub(crate) const ONET_SIDE_PX: usize = 48;
 /// The detector.
 pub struct Mtcnn {
     pnet: Network,

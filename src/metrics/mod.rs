@@ -6,7 +6,7 @@ mod process;
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -27,7 +27,7 @@ use crate::engine::Meter;
 use crate::frame::CameraId;
 use crate::heartbeat::{Heartbeats, Silent};
 use crate::publish::{Connection, Depth};
-use crate::runtime::Provider;
+use crate::runtime::ProviderInUse;
 use crate::visits::Tally;
 
 /// Upper bounds of the histograms of times, in seconds: from a run on a graphics card to one that hangs.
@@ -52,8 +52,8 @@ pub struct Instruments {
     pub connection: Connection,
     /// People enrolled.
     pub people: AtomicUsize,
-    /// Provider and networks, once they are open and the cameras are watched.
-    pub open: OnceLock<(Provider, Arc<str>)>,
+    /// What runs the networks and which they are, once they are open and the cameras are watched.
+    pub open: RwLock<Option<(ProviderInUse, Arc<str>)>>,
 }
 
 impl Instruments {
@@ -62,15 +62,19 @@ impl Instruments {
         self.people.store(people, Ordering::Relaxed);
     }
 
-    /// The networks are open on `provider`, and cameras are watched with `model`.
-    pub fn set_open(&self, provider: Provider, model: &Arc<str>) {
-        // Said once, at the end of the start.
-        let _ = self.open.set((provider, Arc::clone(model)));
+    /// The networks are open on `provider`, and cameras are watched with `model`. Said at the end of the start, and when
+    /// a card was lost.
+    pub fn set_open(&self, provider: &ProviderInUse, model: &Arc<str>) {
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = Some((provider.clone(), Arc::clone(model)));
+    }
+
+    fn open(&self) -> Option<(ProviderInUse, Arc<str>)> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the daemon lacks to do its work; empty when it is ready.
     pub fn missing(&self) -> Vec<&'static str> {
-        let networks = self.open.get().is_none().then_some("networks");
+        let networks = self.open().is_none().then_some("networks");
         let broker = (!self.connection.is_up()).then_some("broker");
         networks.into_iter().chain(broker).collect()
     }
@@ -100,10 +104,13 @@ impl Instruments {
         } else {
             "no broker"
         };
-        let provider = self
-            .open
-            .get()
-            .map_or("networks not open".to_owned(), |(provider, _)| provider.to_string());
+        let provider = match self.open() {
+            None => "networks not open".to_owned(),
+            Some((in_use, _)) => match in_use.lost {
+                None => in_use.provider.to_string(),
+                Some(lost) => format!("{} since {lost} lost its card", in_use.provider),
+            },
+        };
         format!(
             "{deliver} of {} cameras deliver, {} people enrolled, {broker}, {} events wait, {provider}",
             cameras.len(),
@@ -148,11 +155,27 @@ impl Instruments {
             "Always 1; the version of Kith",
             &[("version", env!("CARGO_PKG_VERSION"))],
         )?;
-        if let Some((provider, model)) = self.open.get() {
+        if let Some((in_use, model)) = self.open() {
             page.info(
                 "kith_runtime",
                 "Always 1, once the networks are open; what really runs them, and the networks that name somebody",
-                &[("provider", &provider.to_string()), ("model", model)],
+                &[("provider", in_use.provider.name()), ("model", &model)],
+            )?;
+            let networks = in_use
+                .networks
+                .iter()
+                .map(|proof| ([proof.network, proof.provider.name(), proof.proven.name()], 1));
+            page.family(
+                MetricType::Gauge,
+                "kith_network_provider",
+                "Always 1, once the networks are open; what really runs each network, and how that is known",
+                ["network", "provider", "proven"],
+                networks,
+            )?;
+            page.gauge(
+                "kith_card_lost",
+                "1 since the graphics card failed and the CPU took over, else 0",
+                f64::from(u8::from(in_use.lost.is_some())),
             )?;
         }
         let people = self.people.load(Ordering::Relaxed);

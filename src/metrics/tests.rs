@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::event::EventKind;
+use crate::runtime::{NetworkProof, Proven, Provider};
 
 fn instruments() -> Arc<Instruments> {
     let cameras = Roster::default();
@@ -19,8 +20,22 @@ fn instruments() -> Arc<Instruments> {
         outbox: Depth::default(),
         connection: Connection::default(),
         people: AtomicUsize::new(3),
-        open: OnceLock::new(),
+        open: RwLock::default(),
     })
+}
+
+fn in_use(provider: Provider, lost: Option<Provider>) -> ProviderInUse {
+    ProviderInUse {
+        provider,
+        passed_over: Vec::new(),
+        networks: vec![NetworkProof {
+            network: "pnet",
+            provider,
+            proven: Proven::EveryNode { nodes: 14 },
+        }],
+        card: None,
+        lost,
+    }
 }
 
 /// Name, type and meaning of each figure.
@@ -44,7 +59,7 @@ fn the_http_reference_page_has_every_figure() {
     const FROM: &str = "<!-- from here: made from the code -->\n";
     const TO: &str = "<!-- to here -->\n";
     let instruments = instruments();
-    instruments.set_open(Provider::Cpu, &"model".into());
+    instruments.set_open(&in_use(Provider::Cpu, None), &"model".into());
     let mut table = "| figure | type | |\n| --- | --- | --- |\n".to_owned();
     for (name, kind, help) in described(&page(&instruments).unwrap()) {
         table += &format!("| `{name}` | {kind} | {help} |\n");
@@ -72,9 +87,34 @@ fn a_daemon_is_ready_when_nothing_is_missing() {
         instruments.line(),
         "0 of 1 cameras deliver, 3 people enrolled, no broker, 0 events wait, networks not open"
     );
-    instruments.set_open(Provider::Cuda, &"model".into());
+    instruments.set_open(&in_use(Provider::Cuda, None), &"model".into());
     assert_eq!(instruments.missing(), ["broker"]);
     assert!(instruments.line().ends_with(", cuda"), "{}", instruments.line());
+}
+
+#[test]
+fn a_lost_card_is_in_the_figures_and_in_the_line() {
+    let instruments = instruments();
+    instruments.set_open(&in_use(Provider::Cuda, None), &"model".into());
+    let before = page(&instruments).unwrap();
+    let on =
+        |provider| format!("kith_network_provider{{network=\"pnet\",provider=\"{provider}\",proven=\"every_node\"}} 1");
+    assert!(
+        before.contains(&on("cuda")) && before.contains("kith_card_lost 0"),
+        "{before}"
+    );
+    instruments.set_open(&in_use(Provider::Cpu, Some(Provider::Cuda)), &"model".into());
+    let after = page(&instruments).unwrap();
+    assert!(
+        after.contains(&on("cpu")) && after.contains("kith_card_lost 1"),
+        "{after}"
+    );
+    assert!(!after.contains(&on("cuda")), "{after}");
+    assert!(
+        instruments.line().ends_with(", cpu since cuda lost its card"),
+        "{}",
+        instruments.line()
+    );
 }
 
 /// Who asks learns of a hang before the daemon ends for it.

@@ -177,6 +177,7 @@ impl Catalogue {
             embedding_space: model.embedding_space.clone().ok_or_else(|| lacks("embedding_space"))?,
             thresholds: model.thresholds,
             calibration: model.calibration,
+            half_precision: model.may_be_half(),
         })
     }
 

@@ -199,3 +199,30 @@ fn figures_of_any_name_are_kept() {
     let accuracy = catalogue.models().next().unwrap().accuracy.as_ref().unwrap();
     assert_eq!((accuracy.figures["pairs"], accuracy.figures["tpir"]), (1.0, 0.9));
 }
+
+#[test]
+fn a_network_is_half_precise_only_where_it_was_measured_to_be_as_accurate() {
+    let rest = "alignment = \"a\"\nembedding_space = \"s\"\noutputs.embedding = { name = \"e\", values = 3 }\n";
+    for (said, expected) in [
+        ("", false),
+        (
+            "half_precision = { as_accurate = false, measured = \"worse\" }\n",
+            false,
+        ),
+        (
+            "half_precision = { as_accurate = true, measured = \"pairs, on a card\" }\n",
+            true,
+        ),
+    ] {
+        let folder = folder_with(&entry("embedder", &format!("{rest}{said}")));
+        let catalogue = Catalogue::read(folder.path()).unwrap();
+        assert_eq!(catalogue.embedder("one").unwrap().half_precision, expected, "{said}");
+    }
+    check_malformed(
+        &entry("embedder", "half_precision = { as_accurate = true }\n"),
+        &["measured"],
+    );
+    // None of the shipped ones was measured on a card.
+    let shipped = Catalogue::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx")).unwrap();
+    assert!(shipped.models().all(|model| !model.may_be_half()));
+}

@@ -114,6 +114,16 @@ pub struct Accuracy {
     pub figures: BTreeMap<String, f64>,
 }
 
+/// What was measured of a network that computes with 16 bits instead of 32.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HalfPrecision {
+    /// Whether it is as accurate, by what was measured.
+    pub as_accurate: bool,
+    /// What was measured, how, and on which card.
+    pub measured: String,
+}
+
 /// Which output of its embedder a head reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -174,6 +184,9 @@ pub struct Model {
     pub calibration: Option<Calibration>,
     /// Made by `cargo xtask calibrate`, or by the trainer.
     pub accuracy: Option<Accuracy>,
+    /// What was measured with 16 bits; detectors and embedders. Without it they compute with 32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub half_precision: Option<HalfPrecision>,
     /// The name of the embedder whose output is read; heads only.
     pub embedder: Option<String>,
     /// Which output; heads only.
@@ -183,6 +196,13 @@ pub struct Model {
     pub classes: Vec<String>,
     /// When it answers "unknown"; heads only.
     pub rejection: Option<Rejection>,
+}
+
+impl Model {
+    /// Whether it may compute with 16 bits.
+    pub fn may_be_half(&self) -> bool {
+        self.half_precision.as_ref().is_some_and(|half| half.as_accurate)
+    }
 }
 
 /// An embedder's entry with all that its kind needs.
@@ -206,6 +226,8 @@ pub struct EmbedderModel {
     pub thresholds: Option<Thresholds>,
     /// From similarity to probability; `None` until it was measured.
     pub calibration: Option<Calibration>,
+    /// Whether it was measured to be as accurate with 16 bits.
+    pub half_precision: bool,
 }
 
 /// A head's entry with all that its kind needs, which fits its embedder.

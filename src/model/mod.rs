@@ -6,7 +6,7 @@ mod error;
 
 pub use catalogue::{Catalogue, FILE_NAME, sha256_hex};
 pub use entry::{
-    Accuracy, Calibration, Channels, EmbedderModel, HeadModel, Input, Kind, Model, ModelFile, Output, Reads, Rejection,
-    Thresholds,
+    Accuracy, Calibration, Channels, EmbedderModel, HalfPrecision, HeadModel, Input, Kind, Model, ModelFile, Output,
+    Reads, Rejection, Thresholds,
 };
 pub use error::CatalogueError;

@@ -20,6 +20,8 @@ use crate::gallery::Person;
 pub struct Info {
     /// What really runs the networks and why.
     pub provider: String,
+    /// The graphics card, if there is one, with memory and driver.
+    pub card: Option<String>,
     /// The networks in use.
     pub models: Vec<ModelInfo>,
     /// The cameras.
@@ -37,6 +39,10 @@ pub struct ModelInfo {
     pub name: String,
     /// Of the file.
     pub sha256: String,
+    /// What really runs it.
+    pub provider: &'static str,
+    /// How that is known; see [`crate::runtime::Proven`].
+    pub proven: &'static str,
 }
 
 impl Info {
@@ -44,11 +50,19 @@ impl Info {
         let models: Vec<Value> = self
             .models
             .iter()
-            .map(|model| json!({"name": model.name, "sha256": model.sha256}))
+            .map(|model| {
+                json!({
+                    "name": model.name,
+                    "sha256": model.sha256,
+                    "provider": model.provider,
+                    "proven": model.proven,
+                })
+            })
             .collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "provider": self.provider,
+            "card": self.card,
             "models": models,
             "cameras": self.cameras.iter().map(|camera| &**camera).collect::<Vec<_>>(),
             "people": self.people,

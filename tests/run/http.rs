@@ -128,6 +128,11 @@ fn the_figures_move_with_frames_and_events_and_name_nobody() {
         1.0
     );
     assert_eq!(first.label("kith_runtime_info", "provider"), "cpu");
+    for network in ["pnet", "rnet", "onet", "embedder"] {
+        let proven = [("network", network), ("provider", "cpu"), ("proven", "every_node")];
+        assert_eq!(first.value("kith_network_provider", &proven), 1.0, "{network}");
+    }
+    assert_eq!(first.value("kith_card_lost", &[]), 0.0);
     assert!(first.label("kith_runtime_info", "model").starts_with("mobilefacenet-"));
     assert!(first.value("process_resident_memory_bytes", &[]) > 2e7);
     assert!(first.value("process_threads", &[]) > 5.0 && first.value("process_open_fds", &[]) > 10.0);

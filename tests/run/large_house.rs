@@ -62,6 +62,7 @@ fn open(publisher: &Publisher, cameras: &[CameraId], people: &[Person]) {
     publisher.say(Saying::Enrolled(people.to_vec()));
     publisher.say(Saying::Info(Box::new(Info {
         provider: "none: a test".to_owned(),
+        card: None,
         models: Vec::new(),
         cameras: cameras.to_vec(),
         people: people.len(),

@@ -37,6 +37,7 @@ mod rtsp;
 mod stopping;
 mod supervisor;
 mod systemd;
+mod telemetry;
 mod tls;
 mod visitors;
 

@@ -138,7 +138,16 @@ fn check_states(heard: &[Message]) {
     assert_eq!(info["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!((&info["people"], &info["cameras"]), (&json!(1), &json!(["door"])));
     assert!(info["provider"].as_str().unwrap().starts_with("cpu"));
-    assert_eq!(info["models"][0]["sha256"].as_str().unwrap().len(), 64);
+    let models = info["models"].as_array().unwrap();
+    assert_eq!(models.len(), 4, "{info}");
+    for model in models {
+        assert_eq!(model["sha256"].as_str().unwrap().len(), 64);
+        assert_eq!(
+            (&model["provider"], &model["proven"]),
+            (&json!("cpu"), &json!("every_node"))
+        );
+    }
+    assert!(info["card"].is_null() || info["card"].is_string(), "{info}");
     assert!(jsons(heard, "kith/box/stats")[0]["memory_mib"].as_u64().unwrap() > 10);
     assert!(
         of("kith/box/camera/door/face").is_empty(),

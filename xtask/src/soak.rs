@@ -86,8 +86,8 @@ const PROMISES: &[Promise] = &[
     Promise {
         name: "gpu",
         says: "A lost GPU is noticed: when every run fails (a mock), the daemon says `offline` and ends, and the \
-               supervisor starts it again.",
-        counts: &[("run-errors", 20)],
+               supervisor starts it again, or the CPU takes over, which is announced (the card is made up, too).",
+        counts: &[("run-errors", 20), ("fallbacks", 20)],
     },
     Promise {
         name: "streams",

@@ -7,7 +7,7 @@ use anyhow::Context;
 use image::RgbImage;
 use kith::embed::{Embedded, Embedder};
 use kith::model::{EmbedderModel, ModelFile, Output};
-use kith::networks::{self, EMBEDDER};
+use kith::networks::{self, EMBEDDER, embedder_file};
 use kith::runtime::{Runtime, RuntimeSettings};
 use rayon::prelude::*;
 
@@ -67,6 +67,7 @@ pub fn write(name: &str, network: Network, weights: &Weights, about: &About) -> 
             embedding_space: format!("{}-{digits}-{}", graph.name, preprocessing.alignment.name()),
             thresholds: None,
             calibration: None,
+            half_precision: false,
         },
         onnx,
     })
@@ -78,7 +79,7 @@ pub fn write(name: &str, network: Network, weights: &Weights, about: &About) -> 
 /// When there is no runtime library, or it can't run the network.
 pub fn open(written: Written, settings: &RuntimeSettings) -> anyhow::Result<Embedder> {
     let runtime = Runtime::load(settings)?;
-    let ([network], _) = runtime.open(settings.provider, [("embedder", written.onnx.as_slice())])?;
+    let ([network], _) = runtime.open(settings, [embedder_file(&written.onnx, &written.model)])?;
     Embedder::new(network, written.model)
 }
 

@@ -1,0 +1,380 @@
+//! TensorRT's engines on disk. TensorRT compiles each network for one card, for minutes; `kith warm` does that ahead, and
+//! keeps the result here: one folder for each engine, named by all that it hangs on. An engine counts once its folder has
+//! the description, which is written last and holds the sha256 of the rest: what a power cut or somebody else left there is
+//! never loaded.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::open::batch_on_a_card;
+use super::{NetworkFile, Precision, Takes};
+use crate::card::Card;
+use crate::model::sha256_hex;
+
+/// The description in an engine's folder.
+const ABOUT: &str = "about.json";
+/// Letters of the sha256 in a folder's name.
+const NAME_LETTERS: usize = 16;
+
+/// What the engines of a machine hang on, beside the networks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The build of ONNX Runtime.
+    pub runtime: String,
+    /// The file of TensorRT's library, which has its version in its name.
+    pub tensorrt: String,
+    /// The card, with its driver.
+    pub card: Card,
+}
+
+/// What one engine hangs on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineKey {
+    /// `rnet`, `onet` or `embedder`.
+    pub network: String,
+    /// Of the network's file.
+    pub model_sha256: String,
+    /// Width and height of its crops.
+    pub side_px: usize,
+    /// So many crops at once, at most; each number up to it is served by the same engine.
+    pub largest_batch: usize,
+    /// Whether it computes with 16 bits where TensorRT finds that faster.
+    pub half_precision: bool,
+    /// Where.
+    pub machine: Machine,
+}
+
+impl EngineKey {
+    /// The key of `file` on `machine`; `None` for a network that TensorRT does not run. P-Net is given a picture of another
+    /// size for each scale of each camera, and TensorRT would compile for each: CUDA runs it.
+    pub fn of(file: &NetworkFile<'_>, precision: Precision, machine: &Machine) -> Option<Self> {
+        let Takes::Crops { side_px } = file.takes else {
+            return None;
+        };
+        Some(Self {
+            network: file.name.to_owned(),
+            model_sha256: file.sha256.to_owned(),
+            side_px,
+            largest_batch: batch_on_a_card(side_px),
+            half_precision: precision == Precision::Auto && file.half_precision,
+            machine: machine.clone(),
+        })
+    }
+
+    fn folder_name(&self) -> String {
+        let all = serde_json::to_vec(self).unwrap_or_default();
+        let digest = sha256_hex(&all);
+        format!("{}-{}", self.network, digest.get(..NAME_LETTERS).unwrap_or(&digest))
+    }
+}
+
+/// What stands in an engine's folder about it.
+#[derive(Debug, Serialize, Deserialize)]
+struct About {
+    key: EngineKey,
+    /// Of each other file, by its name.
+    sha256: BTreeMap<String, String>,
+}
+
+/// The folder of all engines.
+#[derive(Debug, Clone)]
+pub struct EngineCache {
+    folder: PathBuf,
+}
+
+impl EngineCache {
+    /// The engines in `cache`; see [`crate::paths::cache_dir`].
+    pub fn in_folder(cache: &Path) -> Self {
+        Self {
+            folder: cache.join("engines"),
+        }
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The folder of an engine, whether it is there or not.
+    pub fn place(&self, key: &EngineKey) -> PathBuf {
+        self.folder.join(key.folder_name())
+    }
+
+    /// Whether the engine is there, whole.
+    pub fn has(&self, key: &EngineKey) -> bool {
+        let place = self.place(key);
+        let about = read_about(&place).filter(|about| about.key == *key && !about.sha256.is_empty());
+        about.is_some_and(|about| sha256_of_files(&place).is_ok_and(|found| found == about.sha256))
+    }
+
+    /// Makes an empty folder for an engine that is to be built.
+    ///
+    /// # Errors
+    /// When the folder can't be written.
+    pub fn begin(&self, key: &EngineKey) -> io::Result<PathBuf> {
+        let place = self.place(key);
+        match fs::remove_dir_all(&place) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => fs::create_dir_all(&place)?,
+        }
+        Ok(place)
+    }
+
+    /// The engine is built: from now on [`Self::has`] it. Gives its size in bytes.
+    ///
+    /// # Errors
+    /// When TensorRT left nothing there, or the description can't be written.
+    pub fn finish(&self, key: &EngineKey) -> io::Result<u64> {
+        let place = self.place(key);
+        let sha256 = sha256_of_files(&place)?;
+        if sha256.is_empty() {
+            return Err(io::Error::other(format!(
+                "TensorRT wrote no engine to {}",
+                place.display()
+            )));
+        }
+        for name in sha256.keys() {
+            fs::File::open(place.join(name))?.sync_all()?;
+        }
+        let about = About {
+            key: key.clone(),
+            sha256,
+        };
+        let mut file = tempfile::NamedTempFile::new_in(&place)?;
+        file.write_all(&serde_json::to_vec_pretty(&about)?)?;
+        file.as_file().sync_all()?;
+        file.persist(place.join(ABOUT)).map_err(|error| error.error)?;
+        bytes_in(&place)
+    }
+
+    /// Removes the engines that can't be used any more: those that `keep` does not want, and what was never finished.
+    /// Gives the names of their folders.
+    ///
+    /// # Errors
+    /// When a folder can't be read or removed.
+    pub fn prune(&self, keep: impl Fn(&EngineKey) -> bool) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut removed = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if !entry.file_type()?.is_dir() {
+                continue;
+            }
+            let kept = read_about(&entry.path()).is_some_and(|about| {
+                self.place(&about.key) == entry.path() && keep(&about.key) && self.has(&about.key)
+            });
+            if !kept {
+                fs::remove_dir_all(entry.path())?;
+                removed.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        removed.sort();
+        Ok(removed)
+    }
+}
+
+fn read_about(place: &Path) -> Option<About> {
+    serde_json::from_slice(&fs::read(place.join(ABOUT)).ok()?).ok()
+}
+
+/// Of every file in `place` but the description.
+fn sha256_of_files(place: &Path) -> io::Result<BTreeMap<String, String>> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(place)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name != ABOUT && entry.file_type()?.is_file() {
+            all.insert(name, sha256_hex(&fs::read(entry.path())?));
+        }
+    }
+    Ok(all)
+}
+
+fn bytes_in(place: &Path) -> io::Result<u64> {
+    fs::read_dir(place)?.map(|entry| Ok(entry?.metadata()?.len())).sum()
+}
+
+/// The file of TensorRT's library: `libnvinfer.so.10.3.0` rather than the link `libnvinfer.so.10`, in the folders where
+/// the system's loader or the runtime's package has it. `unknown` where only the loader can find it.
+pub(super) fn tensorrt_library(folders: &[PathBuf]) -> String {
+    let in_folder = |folder: &PathBuf| {
+        let mut names: Vec<PathBuf> = fs::read_dir(folder)
+            .ok()?
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("libnvinfer.so."))
+            .filter_map(|entry| entry.path().canonicalize().ok())
+            .collect();
+        names.sort();
+        names.pop()
+    };
+    let found = folders.iter().find_map(in_folder);
+    let name = found.as_deref().and_then(Path::file_name);
+    name.map_or("unknown".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Where [`tensorrt_library`] is looked for.
+pub(super) fn library_folders(runtime_library: &Path) -> Vec<PathBuf> {
+    let named = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&named)
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .collect();
+    folders.extend(runtime_library.parent().map(Path::to_path_buf));
+    let system = [
+        format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH),
+        "/usr/lib64".to_owned(),
+        "/usr/lib".to_owned(),
+        "/usr/local/lib".to_owned(),
+        "/usr/local/cuda/lib64".to_owned(),
+    ];
+    folders.extend(system.map(PathBuf::from));
+    folders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine {
+            runtime: "git-commit-id=1".to_owned(),
+            tensorrt: "libnvinfer.so.10.3.0".to_owned(),
+            card: Card {
+                name: "A card".to_owned(),
+                memory_mib: Some(8192),
+                driver: "550.1".to_owned(),
+                compute_capability: Some("8.6".to_owned()),
+            },
+        }
+    }
+
+    fn key() -> EngineKey {
+        let file = NetworkFile {
+            name: "rnet",
+            onnx: &[],
+            sha256: "aa",
+            takes: Takes::Crops { side_px: 24 },
+            half_precision: true,
+        };
+        EngineKey::of(&file, Precision::Auto, &machine()).unwrap()
+    }
+
+    fn build(cache: &EngineCache, key: &EngineKey) -> PathBuf {
+        let place = cache.begin(key).unwrap();
+        fs::write(place.join("graph_0.engine"), b"an engine").unwrap();
+        assert!(cache.finish(key).unwrap() > 9);
+        place
+    }
+
+    #[test]
+    fn an_engine_is_of_one_network_runtime_card_driver_and_precision() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = EngineCache::in_folder(folder.path());
+        build(&cache, &key());
+        assert!(cache.has(&key()));
+        let changes: [fn(&mut EngineKey); 9] = [
+            |key| key.model_sha256 = "bb".to_owned(),
+            |key| key.side_px = 48,
+            |key| key.largest_batch += 1,
+            |key| key.half_precision = false,
+            |key| key.machine.runtime.push('2'),
+            |key| key.machine.tensorrt.push('1'),
+            |key| key.machine.card.name.push('2'),
+            |key| key.machine.card.driver.push('2'),
+            |key| key.machine.card.compute_capability = Some("8.7".to_owned()),
+        ];
+        let mut places = vec![cache.place(&key())];
+        for change in changes {
+            let mut other = key();
+            change(&mut other);
+            assert!(!cache.has(&other), "{other:?}");
+            places.push(cache.place(&other));
+        }
+        places.sort();
+        places.dedup();
+        assert_eq!(places.len(), 10);
+    }
+
+    #[test]
+    fn half_precision_takes_the_catalogue_and_the_configuration() {
+        let half = |half_precision, precision| {
+            let file = NetworkFile {
+                name: "rnet",
+                onnx: &[],
+                sha256: "aa",
+                takes: Takes::Crops { side_px: 24 },
+                half_precision,
+            };
+            EngineKey::of(&file, precision, &machine()).unwrap().half_precision
+        };
+        assert!(half(true, Precision::Auto));
+        assert!(!half(false, Precision::Auto));
+        assert!(!half(true, Precision::Full));
+    }
+
+    #[test]
+    fn p_net_is_not_for_tensorrt() {
+        let pnet = NetworkFile {
+            name: "pnet",
+            onnx: &[],
+            sha256: "aa",
+            takes: Takes::AnySize,
+            half_precision: true,
+        };
+        assert_eq!(EngineKey::of(&pnet, Precision::Auto, &machine()), None);
+    }
+
+    #[test]
+    fn an_engine_that_was_not_finished_or_was_changed_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = EngineCache::in_folder(folder.path());
+        let place = cache.begin(&key()).unwrap();
+        assert!(cache.finish(&key()).unwrap_err().to_string().contains("no engine"));
+        fs::write(place.join("graph_0.engine"), b"half of an eng").unwrap();
+        assert!(!cache.has(&key()), "nobody said that it is finished");
+        build(&cache, &key());
+        fs::write(place.join("graph_0.engine"), b"another engine").unwrap();
+        assert!(!cache.has(&key()), "the sha256 is another");
+        build(&cache, &key());
+        fs::write(place.join("graph_1.engine"), b"one more").unwrap();
+        assert!(!cache.has(&key()), "there is one too many");
+        build(&cache, &key());
+        fs::remove_file(place.join("graph_0.engine")).unwrap();
+        assert!(!cache.has(&key()), "it is gone");
+    }
+
+    #[test]
+    fn what_can_not_be_used_any_more_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = EngineCache::in_folder(folder.path());
+        assert_eq!(cache.prune(|_| true).unwrap(), Vec::<String>::new());
+        build(&cache, &key());
+        let mut old = key();
+        old.machine.card.driver = "540.1".to_owned();
+        build(&cache, &old);
+        let mut half = key();
+        half.network = "onet".to_owned();
+        cache.begin(&half).unwrap();
+        fs::write(cache.folder().join("a-file"), "of somebody else").unwrap();
+        let removed = cache.prune(|key| key.machine == machine()).unwrap();
+        assert_eq!(removed.len(), 2, "{removed:?}");
+        assert!(cache.has(&key()) && !cache.place(&old).exists() && !cache.place(&half).exists());
+        assert!(cache.folder().join("a-file").exists());
+    }
+
+    #[test]
+    fn the_library_of_tensorrt_is_named_with_its_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = [folder.path().join("nothing"), folder.path().to_path_buf()];
+        assert_eq!(tensorrt_library(&folders), "unknown");
+        fs::write(folder.path().join("libnvinfer.so.10.3.0"), "").unwrap();
+        std::os::unix::fs::symlink("libnvinfer.so.10.3.0", folder.path().join("libnvinfer.so.10")).unwrap();
+        assert_eq!(tensorrt_library(&folders), "libnvinfer.so.10.3.0");
+    }
+}
