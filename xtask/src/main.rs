@@ -4,11 +4,13 @@
 mod bench;
 mod calibrate;
 mod checkout;
+mod containers;
 mod demo;
 mod links;
 mod models;
 mod progress;
 mod root;
+mod runtime;
 mod setup;
 mod soak;
 mod test;
@@ -42,6 +44,8 @@ enum Command {
     Calibrate,
     Soak(soak::Args),
     Debian(root::Args),
+    Runtime(runtime::Args),
+    Containers(containers::Args),
 }
 
 fn main() -> ExitCode {
@@ -66,5 +70,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Calibrate => calibrate::run(&checkout).map(|()| ExitCode::SUCCESS),
         Command::Soak(args) => soak::run(args, &checkout),
         Command::Debian(args) => root::run(args, &checkout),
+        Command::Runtime(args) => runtime::run(args, &checkout).map(|()| ExitCode::SUCCESS),
+        Command::Containers(args) => containers::run(args, &checkout),
     }
 }

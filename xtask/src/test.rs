@@ -13,7 +13,7 @@ use clap::ValueEnum;
 
 use crate::checkout::{self, Checkout};
 use crate::setup::{Role, Setup, Tool};
-use crate::{links, models, progress};
+use crate::{containers, links, models, progress};
 
 /// Check format, links, lints, dependencies and tests
 #[derive(clap::Args)]
@@ -39,6 +39,8 @@ enum Step {
     Format,
     /// Links between Markdown files
     Links,
+    /// Dockerfiles and compose files
+    Containers,
     /// Licences, bans and sources of the dependencies
     Dependencies,
     /// Advisories about the dependencies, when their database can be reached
@@ -130,6 +132,7 @@ impl Step {
                     .context("the code is not formatted; `cargo fmt --all` does it")?;
             }
             Self::Links => links::check(checkout)?,
+            Self::Containers => containers::look(checkout, setup)?,
             Self::Dependencies => {
                 checkout::run(deny(checkout, setup)?.args(["check", "licenses", "bans", "sources"]))?;
             }

@@ -9,6 +9,7 @@ mod pip;
 mod sources;
 mod system;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -73,6 +74,27 @@ impl<'a> Setup<'a> {
             .file_here()?;
         let first = file.take.first().context("every package has something to take")?;
         Ok(self.checkout.path(&first.to))
+    }
+
+    /// Where all that is taken for `role` on this machine lies; absolute. [`Setup::packages`] brings it.
+    ///
+    /// # Errors
+    /// When there is nothing for this machine's architecture.
+    pub(crate) fn files(&self, role: Role) -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for package in self.packages.iter().filter(|package| package.role == role) {
+            let taken = &package.file_here()?.take;
+            files.extend(taken.iter().map(|member| self.checkout.path(&member.to)));
+        }
+        Ok(files)
+    }
+
+    /// The versions of the packages for `role`, by their names.
+    pub(crate) fn versions(&self, role: Role) -> BTreeMap<&str, &str> {
+        let of_role = self.packages.iter().filter(|package| package.role == role);
+        of_role
+            .map(|package| (package.name.as_str(), package.version.as_str()))
+            .collect()
     }
 
     fn package(&self, package: &Package) -> Result<()> {

@@ -18,12 +18,18 @@ pub(crate) enum Role {
     Photos,
     /// The ONNX Runtime.
     Runtime,
+    /// The ONNX Runtime with CUDA, and CUDA's libraries.
+    RuntimeCuda,
     /// The oldest ONNX Runtime that must work.
     OldestRuntime,
     /// cargo-nextest.
     Nextest,
     /// cargo-deny.
     Deny,
+    /// hadolint.
+    Hadolint,
+    /// Docker's Compose.
+    Compose,
     /// What pip wants before it hands over a source package.
     Setuptools,
     /// npm, where there is none.
