@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use kith::commands::terminal::{complain, reader_is_gone};
 use kith::commands::{Cli, Command, run};
+use kith::config::ConfigError;
+
+/// The exit code of a daemon whose configuration has mistakes: starting it again won't help (`EX_CONFIG`).
+const MISCONFIGURED: u8 = 78;
 
 #[expect(unsafe_code, reason = "see kith::runtime::telemetry")]
 fn main() -> ExitCode {
@@ -17,7 +21,11 @@ fn main() -> ExitCode {
         Err(error) if reader_is_gone(&error) && !matches!(cli.command, Command::Run(_)) => ExitCode::SUCCESS,
         Err(error) => {
             complain(format_args!("kith: {error:#}"));
-            ExitCode::FAILURE
+            if error.is::<ConfigError>() && matches!(cli.command, Command::Run(_)) {
+                ExitCode::from(MISCONFIGURED)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

@@ -50,7 +50,13 @@ impl Socket {
         rustix::fs::chmod(&path, rustix::fs::Mode::from_raw_mode(0o600))?;
         if let Some(group) = peers::group() {
             let group = rustix::process::Gid::from_raw(group.as_raw());
-            match rustix::fs::chown(&path, None, Some(group)) {
+            // A service runs in that group already, and may not make this call.
+            let given = if rustix::fs::stat(&path)?.st_gid == group.as_raw() {
+                Ok(())
+            } else {
+                rustix::fs::chown(&path, None, Some(group))
+            };
+            match given {
                 Ok(()) => rustix::fs::chmod(&path, rustix::fs::Mode::from_raw_mode(0o660))?,
                 Err(error) => tracing::warn!(
                     %error,

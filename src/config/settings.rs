@@ -374,7 +374,15 @@ pub(super) fn password(file: &Path, folder: &Path, key: &str, mistakes: &mut Vec
     match std::fs::read_to_string(&path) {
         Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())),
         Err(error) => {
-            mistakes.push(Mistake::new(key, format!("can't read {}: {error}", path.display())));
+            let mend = if error.kind() == std::io::ErrorKind::PermissionDenied {
+                "; a file of root's reaches a service as a credential (LoadCredential= in its unit)"
+            } else {
+                ""
+            };
+            mistakes.push(Mistake::new(
+                key,
+                format!("can't read {}: {error}{mend}", path.display()),
+            ));
             None
         }
     }

@@ -1,6 +1,5 @@
 //! Clips made of the sample photos: each is before the camera for a while, with nobody between them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -60,7 +59,10 @@ pub(crate) fn clip(people: &[&str], seconds: f32) -> PathBuf {
         "ffmpeg: {}",
         String::from_utf8_lossy(&made.stderr)
     );
-    // Renamed at the end: other tests may make the same clip at the same time.
-    fs::rename(&new, &path).unwrap();
+    // Named at the end, and only once: other tests may make the same clip at the same time, or play it already.
+    match new.persist_noclobber(&path) {
+        Ok(()) => {}
+        Err(error) => assert!(path.exists(), "{error}"),
+    }
     path
 }

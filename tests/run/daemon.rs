@@ -106,15 +106,18 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     fn start(home: &Home, environment: &[(&str, String)]) -> Self {
-        let mut child = home
-            .kith()
+        let mut command = home.kith();
+        command
             .args(["run", "--config"])
             .arg(home.path().join("kith.toml"))
             .env("RUST_LOG", "kith=debug")
-            .envs(environment.iter().map(|(name, value)| (name, value)))
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .envs(environment.iter().map(|(name, value)| (name, value)));
+        Self::spawn(command)
+    }
+
+    /// Starts a command that becomes the daemon, or that starts it.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let log = Arc::new(Log::default());
         let writer = Arc::clone(&log);
@@ -164,24 +167,7 @@ impl Daemon {
 
     /// The children of the daemon that run `program`.
     pub(crate) fn children(&self, program: &str) -> Vec<Pid> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
-                continue;
-            };
-            // `pid (name) state ppid …`
-            let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
-                continue;
-            };
-            let Some((name, rest)) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(") ")) else {
-                continue;
-            };
-            let parent = rest.split(' ').nth(1).and_then(|parent| parent.parse::<i32>().ok());
-            if name == program && parent == Some(self.pid().as_raw_nonzero().get()) {
-                found.extend(Pid::from_raw(pid));
-            }
-        }
-        found
+        children(self.pid(), program)
     }
 
     /// Waits until it ends by itself.
@@ -197,6 +183,28 @@ impl Daemon {
             drop(self.log.more.wait_timeout(log, Duration::from_millis(50)).unwrap());
         }
     }
+}
+
+/// The children of `parent` that run `program`.
+pub(crate) fn children(parent: Pid, program: &str) -> Vec<Pid> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        // `pid (name) state ppid …`
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
+        let Some((name, rest)) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(") ")) else {
+            continue;
+        };
+        let of = rest.split(' ').nth(1).and_then(|of| of.parse::<i32>().ok());
+        if name == program && of == Some(parent.as_raw_nonzero().get()) {
+            found.extend(Pid::from_raw(pid));
+        }
+    }
+    found
 }
 
 impl Drop for Daemon {

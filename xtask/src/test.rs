@@ -186,7 +186,7 @@ impl Step {
 
 /// What doc tests, integration tests and end-to-end tests find in place.
 pub(crate) fn set_up(checkout: &Checkout, setup: &Setup<'_>) -> Result<()> {
-    setup.tools(&[Tool::Ffmpeg, Tool::Mosquitto])?;
+    setup.tools(&[Tool::Ffmpeg, Tool::Mosquitto, Tool::Bubblewrap, Tool::Systemd])?;
     setup.packages(&[Role::Weights, Role::Photos, Role::Runtime, Role::OldestRuntime])?;
     models::make(checkout, setup)
 }

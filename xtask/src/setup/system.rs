@@ -23,6 +23,10 @@ pub(crate) enum Tool {
     Mosquitto,
     /// Makes Debian roots.
     Mmdebstrap,
+    /// bwrap, which puts the daemon under the limits of its systemd unit in tests.
+    Bubblewrap,
+    /// systemd-analyze, which judges the unit.
+    Systemd,
 }
 
 impl Tool {
@@ -35,6 +39,8 @@ impl Tool {
             Self::Ffmpeg => "ffmpeg",
             Self::Mosquitto => "mosquitto",
             Self::Mmdebstrap => "mmdebstrap",
+            Self::Bubblewrap => "bubblewrap",
+            Self::Systemd => "systemd-analyze",
         }
     }
 
@@ -50,6 +56,8 @@ impl Tool {
                 .iter()
                 .any(|program| checkout.command(program).arg("-h").output().is_ok()),
             Self::Mmdebstrap => works("mmdebstrap", &["--version"]),
+            Self::Bubblewrap => works("bwrap", &["--version"]),
+            Self::Systemd => works("systemd-analyze", &["--version"]),
         }
     }
 
@@ -62,6 +70,8 @@ impl Tool {
             Self::Ffmpeg => ["ffmpeg", "ffmpeg-free", "ffmpeg"],
             Self::Mosquitto => ["mosquitto"; 3],
             Self::Mmdebstrap => ["mmdebstrap"; 3],
+            Self::Bubblewrap => ["bubblewrap"; 3],
+            Self::Systemd => ["systemd"; 3],
         };
         match manager.program {
             "dnf" => dnf,
