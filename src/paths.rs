@@ -2,17 +2,53 @@
 //! developer.
 
 use std::env;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::process::geteuid;
+
+use crate::gallery::Gallery;
+
+/// The state folder of the installed service.
+const SERVICE_STATE: &str = "/var/lib/kith";
+
 /// The folder of gallery, outbox and node id: `given` (`--state`, `KITH_STATE`), else systemd's `STATE_DIRECTORY`,
-/// else `$XDG_STATE_HOME/kith`, else `~/.local/state/kith`. It may not exist yet.
+/// else a person's own, `$XDG_STATE_HOME/kith` or `~/.local/state/kith`. For root and the service's own user, who have
+/// no gallery of their own, the service's, `/var/lib/kith`, where there is one. It may not exist yet.
 pub fn state_dir(given: Option<&Path>) -> PathBuf {
     given
         .map(Path::to_path_buf)
         .or_else(|| env::var_os("STATE_DIRECTORY").map(PathBuf::from))
-        .or_else(|| env::var_os("XDG_STATE_HOME").map(|home| PathBuf::from(home).join("kith")))
+        .unwrap_or_else(|| persons_or_service(personal_state(), Path::new(SERVICE_STATE)))
+}
+
+fn personal_state() -> Option<PathBuf> {
+    env::var_os("XDG_STATE_HOME")
+        .filter(|home| !home.is_empty())
+        .map(|home| PathBuf::from(home).join("kith"))
         .or_else(|| env::home_dir().map(|home| home.join(".local/state/kith")))
-        .unwrap_or_else(|| PathBuf::from("/var/lib/kith"))
+}
+
+fn persons_or_service(personal: Option<PathBuf>, service: &Path) -> PathBuf {
+    let may_use_service = || {
+        let user = geteuid();
+        fs::metadata(service).is_ok_and(|folder| folder.is_dir() && (user.is_root() || folder.uid() == user.as_raw()))
+    };
+    match personal {
+        Some(personal) if Gallery::exists(&personal) || !may_use_service() => personal,
+        _ => service.to_path_buf(),
+    }
+}
+
+/// Whether the service is installed here, whoever may look into its folder.
+pub fn has_service() -> bool {
+    Path::new(SERVICE_STATE).is_dir()
+}
+
+/// Whether `state_dir` is the installed service's.
+pub fn is_service(state_dir: &Path) -> bool {
+    state_dir == Path::new(SERVICE_STATE)
 }
 
 /// The folder of what can be made again, such as the engines of a graphics card: `given` (`runtime.cache`), else
@@ -45,14 +81,14 @@ pub fn runtime_dir() -> Option<PathBuf> {
         .filter(|folder| !folder.as_os_str().is_empty())
 }
 
-/// The folder that holds `models.toml` and the `.onnx` files: `given` (`runtime.models`, `KITH_MODELS`), else
-/// `/usr/share/kith/onnx`, else the first `onnx/models.toml` beside or above the program, as in a checkout.
+/// The folder that holds `models.toml` and the `.onnx` files: `given` (`runtime.models`, `KITH_MODELS`), else the first
+/// `onnx/models.toml` beside or above the program, as in a checkout, else the package's `/usr/share/kith/models`.
 pub fn models_dir(given: Option<&Path>) -> PathBuf {
     given
         .map(Path::to_path_buf)
         .or_else(|| env::var_os("KITH_MODELS").map(PathBuf::from))
         .or_else(|| above_program("onnx/models.toml").and_then(|file| file.parent().map(Path::to_path_buf)))
-        .unwrap_or_else(|| PathBuf::from("/usr/share/kith/onnx"))
+        .unwrap_or_else(|| PathBuf::from("/usr/share/kith/models"))
 }
 
 /// The folder of models that the user added, `*.toml` of the form of `models.toml`: `given` (`--models-d`,
@@ -106,4 +142,23 @@ fn above_program(relative: &str) -> Option<PathBuf> {
         .skip(1)
         .map(|folder| folder.join(relative))
         .find(|path| path.exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tests run as the owner of their folders, as the service's user does.
+    #[test]
+    fn the_services_state_is_taken_where_we_may_and_have_no_gallery_of_our_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let (personal, service) = (folder.path().join("personal"), folder.path().join("service"));
+        let chosen = || persons_or_service(Some(personal.clone()), &service);
+        assert_eq!(chosen(), personal, "no service is installed");
+        fs::create_dir(&service).unwrap();
+        assert_eq!(chosen(), service);
+        assert_eq!(persons_or_service(None, &service), service);
+        drop(Gallery::open(&personal).unwrap());
+        assert_eq!(chosen(), personal, "one's own gallery comes first");
+    }
 }

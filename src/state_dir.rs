@@ -2,8 +2,10 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+
+use rustix::process::geteuid;
 
 /// Permissions of the folder.
 pub const FOLDER_MODE: u32 = 0o700;
@@ -67,7 +69,7 @@ pub fn prepare(folder: &Path) -> Result<(), StateDirError> {
 }
 
 /// Opens `path` for reading and writing, made with [`FILE_MODE`] if it isn't there, closed to others if it was open,
-/// and durable as a name in its folder. Never follows a symbolic link.
+/// and durable as a name in its folder. Never follows a symbolic link. Root gives it to the owner of the folder.
 ///
 /// # Errors
 /// What the system said.
@@ -86,7 +88,13 @@ pub fn open_private_file(path: &Path) -> io::Result<File> {
         file.set_permissions(Permissions::from_mode(FILE_MODE))?;
     }
     if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
+        let folder = File::open(folder)?;
+        let owner = folder.metadata()?;
+        // What root makes in the service's folder has to be the service's; SQLite does so with its other files.
+        if geteuid().is_root() && owner.uid() != file.metadata()?.uid() {
+            fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+        }
+        folder.sync_all()?;
     }
     Ok(file)
 }
@@ -126,6 +134,19 @@ mod tests {
         fs::write(folder.path().join("gallery.sqlite"), "").unwrap();
         prepare(folder.path()).unwrap();
         assert_eq!(mode(folder.path()), 0o700, "a folder that was ours is closed");
+    }
+
+    /// Only root can give files away, so elsewhere nothing is tested.
+    #[test]
+    fn what_root_makes_in_somebodys_folder_is_theirs() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(folder.path(), Some(65534), Some(65534)).unwrap();
+        let file = open_private_file(&folder.path().join("x")).unwrap();
+        let about = file.metadata().unwrap();
+        assert_eq!((about.uid(), about.gid()), (65534, 65534));
     }
 
     #[test]

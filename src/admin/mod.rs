@@ -27,6 +27,11 @@ pub use socket::{FILE_NAME, Socket};
 
 use crate::gallery::{Enrolment, Name, NewFace, Threshold, Who};
 
+/// Whether we are a member of the group that may administer the service.
+pub fn is_in_group() -> bool {
+    peers::are_we_in_group()
+}
+
 /// What can be asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]

@@ -24,6 +24,12 @@ pub(super) fn may(peer: &UCred) -> bool {
     is_member(user, Gid::from_raw(peer.gid()), group)
 }
 
+/// Whether we ourselves are a member of the group, root not counted.
+pub(super) fn are_we_in_group() -> bool {
+    let user = Uid::effective();
+    !user.is_root() && group().is_some_and(|group| is_member(user, Gid::effective(), group))
+}
+
 /// Whether `user`, whose process runs with `primary`, is a member of `group`.
 fn is_member(user: Uid, primary: Gid, group: Gid) -> bool {
     if primary == group {

@@ -122,6 +122,7 @@ impl Common {
     pub fn keeper(&self) -> anyhow::Result<Keeper> {
         let state_dir = paths::state_dir(self.state.as_deref());
         let socket = self.socket_to_use(&state_dir);
+        self.ensure_service_is_reachable(&state_dir)?;
         let keeper = Keeper::open(&state_dir, socket.as_deref())?;
         anyhow::ensure!(
             self.socket.is_none() || keeper.is_daemon(),
@@ -149,12 +150,35 @@ impl Common {
         })
     }
 
+    /// Refuses where somebody who administers the service would begin a gallery of their own, since it doesn't run:
+    /// that gallery would hide the service's from then on.
+    ///
+    /// # Errors
+    /// Just then.
+    pub fn ensure_service_is_reachable(&self, state_dir: &Path) -> anyhow::Result<()> {
+        let service = admin::service_socket();
+        let begins_own = self.socket.is_none()
+            && self.state.is_none()
+            && !paths::is_service(state_dir)
+            && !Gallery::exists(state_dir)
+            && !service.exists();
+        anyhow::ensure!(
+            !(begins_own && paths::has_service() && admin::is_in_group()),
+            "you are in the group kith, but the service can't be reached at {}: start it with `systemctl start kith`, log \
+             in anew if you joined the group just now, or name a folder of your own with --state",
+            service.display()
+        );
+        Ok(())
+    }
+
     /// The socket to connect to, if not that of the state folder.
     fn socket_to_use(&self, state_dir: &Path) -> Option<PathBuf> {
         let service = admin::service_socket();
-        // A person without a gallery of their own means the service's.
-        let means_service =
-            self.socket.is_none() && self.state.is_none() && !Gallery::exists(state_dir) && service.exists();
+        // A person without a gallery of their own means the service's; so does who means its state folder, since its
+        // socket lies elsewhere.
+        let means_service = self.socket.is_none()
+            && (paths::is_service(state_dir) || (self.state.is_none() && !Gallery::exists(state_dir)))
+            && service.exists();
         self.socket.clone().or(means_service.then_some(service))
     }
 

@@ -365,12 +365,19 @@ fn is_id(text: &str, key: &str, mistakes: &mut Vec<Mistake>) -> bool {
     good
 }
 
-/// Reads a password: a systemd credential of that name if there is one, else the file. The line's end is dropped.
+/// Reads a password: a systemd credential of that name if there is one, else the file, else that file in the folder
+/// `credentials`, where the service's credentials come from: an admin who checks the configuration finds them there. The
+/// line's end is dropped.
 pub(super) fn password(file: &Path, folder: &Path, key: &str, mistakes: &mut Vec<Mistake>) -> Option<Secret> {
     let credential = env::var_os("CREDENTIALS_DIRECTORY")
         .map(|credentials| PathBuf::from(credentials).join(file))
         .filter(|path| path.is_file());
-    let path = credential.unwrap_or_else(|| folder.join(file));
+    let (beside, source) = (folder.join(file), folder.join("credentials").join(file));
+    let path = credential.unwrap_or(if !beside.exists() && source.exists() {
+        source
+    } else {
+        beside
+    });
     match std::fs::read_to_string(&path) {
         Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())),
         Err(error) => {

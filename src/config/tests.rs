@@ -120,6 +120,31 @@ fn passwords_come_from_files_and_are_never_shown() {
     assert_eq!(mistakes(&lost)[0].0, "mqtt.password_file");
 }
 
+/// `kith check` by an admin has no credentials of systemd, but the files that they are made of.
+#[test]
+fn a_password_is_also_looked_for_where_the_services_credentials_come_from() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("credentials")).unwrap();
+    fs::write(folder.path().join("credentials/mqtt-password"), "there\n").unwrap();
+    let mut mistakes = Vec::new();
+    let mut read = || {
+        settings::password(
+            Path::new("mqtt-password"),
+            folder.path(),
+            "mqtt.password_file",
+            &mut mistakes,
+        )
+    };
+    assert_eq!(read().unwrap().expose(), "there");
+    fs::write(folder.path().join("mqtt-password"), "beside\n").unwrap();
+    assert_eq!(
+        read().unwrap().expose(),
+        "beside",
+        "the file beside the configuration comes first"
+    );
+    assert!(mistakes.is_empty());
+}
+
 #[test]
 fn faces_are_named_by_the_gallery_or_a_head() {
     let by = |value: &str| load_text(&format!("[identify]\nby = \"{value}\"\n{SMALLEST}"), &[]);

@@ -1,6 +1,7 @@
 //! What a newcomer and a developer run. It starts the other crates as processes and links neither, so that it is
 //! built, and says its first line, at once.
 
+mod arm64;
 mod bench;
 mod calibrate;
 mod checkout;
@@ -8,6 +9,7 @@ mod containers;
 mod demo;
 mod links;
 mod models;
+mod package;
 mod progress;
 mod root;
 mod runtime;
@@ -46,6 +48,8 @@ enum Command {
     Debian(root::Args),
     Runtime(runtime::Args),
     Containers(containers::Args),
+    Package(package::Args),
+    Arm64(arm64::Args),
 }
 
 fn main() -> ExitCode {
@@ -72,5 +76,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Debian(args) => root::run(args, &checkout),
         Command::Runtime(args) => runtime::run(args, &checkout).map(|()| ExitCode::SUCCESS),
         Command::Containers(args) => containers::run(args, &checkout),
+        Command::Package(args) => package::run(args, &checkout),
+        Command::Arm64(args) => arm64::run(args, &checkout),
     }
 }

@@ -139,6 +139,10 @@ impl Root {
         command
             .args(["--variant=minbase", "--mode=root", "--skip=cleanup/reproducible"])
             .arg("--aptopt=Acquire::Languages \"none\"");
+        if recipe.suite != BOOKWORM {
+            // A release that moves, on a mirror that stands still, is soon past its date. Signatures count all the same.
+            command.arg("--aptopt=Acquire::Check-Valid-Until \"false\"");
+        }
         if !recipe.packages.is_empty() {
             command.arg(format!("--include={}", recipe.packages.join(",")));
         }
@@ -158,7 +162,11 @@ impl Root {
                     recipe.packages.join(", ")
                 }
             ));
-            checkout::capture(&mut command)?;
+            if let Err(error) = checkout::capture(&mut command) {
+                // Perhaps mmdebstrap never began it.
+                let _ = fs::remove_file(&arriving);
+                return Err(error);
+            }
         }
         // In one step, so that its presence says that it is whole.
         fs::rename(&arriving, &tarball).with_context(|| format!("can't name {}", tarball.display()))?;

@@ -1,5 +1,6 @@
 //! The command line of `kith-export`.
 
+mod pages;
 #[cfg(feature = "train")]
 pub mod trainer;
 
@@ -33,6 +34,10 @@ pub enum Command {
     Models(Models),
     /// Make one network from a weight file
     Import(Import),
+    /// Print what a shell needs to complete commands and options
+    Completions(pages::Completions),
+    /// Print the manual page, or write all of them
+    Man(pages::Pages),
     /// The trainer's
     #[cfg(feature = "train")]
     #[command(flatten)]
@@ -126,6 +131,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Command::Models(args) => models(args),
         Command::Import(args) => import(args),
+        Command::Completions(args) => pages::completions(args),
+        Command::Man(args) => pages::man(args),
         #[cfg(feature = "train")]
         Command::Trainer(command) => trainer::run(command),
     }

@@ -171,3 +171,17 @@ fn import_makes_the_network_of_one_file() {
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(std::fs::metadata(folder.path().join("p.onnx")).unwrap().len() > 20_000);
 }
+
+#[test]
+fn there_is_a_manual_page_for_each_command_and_a_completion_script() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = kith_export(&["man", "pages"], folder.path());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let pages = names(&folder.path().join("pages"));
+    for page in ["kith-export.1", "kith-export-import.1", "kith-export-models.1"] {
+        assert!(pages.iter().any(|name| name == page), "no {page} in {pages:?}");
+    }
+    let output = kith_export(&["completions", "bash"], folder.path());
+    let script = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(script.contains("--packages"), "{script}");
+}

@@ -168,6 +168,7 @@ fn print(is_json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -
 }
 
 fn list(common: &Common, state_dir: &Path, is_json: bool) -> anyhow::Result<()> {
+    common.ensure_service_is_reachable(state_dir)?;
     // Looking makes no gallery.
     let people = if Gallery::exists(state_dir) || common.may_be_served() {
         common.keeper()?.people()?

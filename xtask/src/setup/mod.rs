@@ -3,6 +3,7 @@
 //! Whether something is there is read from the thing itself, not from a stamp beside it: a stamp can say yes about a
 //! file that was cut short or changed. Hashing all that set-up unpacks takes a fraction of a second.
 
+mod cargo;
 pub(crate) mod libtorch;
 mod npm;
 mod pip;
@@ -95,6 +96,27 @@ impl<'a> Setup<'a> {
         of_role
             .map(|package| (package.name.as_str(), package.version.as_str()))
             .collect()
+    }
+
+    /// The ONNX Runtime library of another architecture, as Rust names it, unpacked beside this machine's.
+    ///
+    /// # Errors
+    /// As for [`Setup::packages`].
+    pub(crate) fn runtime_of(&self, arch: &str) -> Result<PathBuf> {
+        let package = self.packages.iter().find(|package| package.role == Role::Runtime);
+        let package = package.context("onnx/sources.toml has a package for each role")?;
+        let file = package.file_for(arch)?;
+        let first = file.take.first().context("every package has something to take")?;
+        let member = Member {
+            member: first.member.clone(),
+            to: format!(".cache/onnxruntime-{arch}/libonnxruntime.so"),
+            sha256: first.sha256.clone(),
+        };
+        if !self.in_place(&member)? {
+            let archive = self.archive(package, file)?;
+            self.unpack(&archive, &[&member])?;
+        }
+        Ok(self.checkout.path(&member.to))
     }
 
     fn package(&self, package: &Package) -> Result<()> {

@@ -101,12 +101,20 @@ impl Package {
     /// # Errors
     /// When there is none for its architecture.
     pub(crate) fn file_here(&self) -> Result<&PackageFile> {
+        self.file_for(ARCH)
+    }
+
+    /// The file for machines of this architecture.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn file_for(&self, arch: &str) -> Result<&PackageFile> {
         self.files
             .iter()
-            .find(|file| file.arch.as_deref().is_none_or(|arch| arch == ARCH))
+            .find(|file| file.arch.as_deref().is_none_or(|of| of == arch))
             .with_context(|| {
                 format!(
-                    "onnx/sources.toml has {} {} for x86_64 and aarch64, not for this machine's {ARCH}",
+                    "onnx/sources.toml has {} {} for x86_64 and aarch64, not for {arch}",
                     self.name, self.version
                 )
             })
