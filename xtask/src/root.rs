@@ -234,6 +234,17 @@ exec chroot "$root" "$@"
 "#;
 
 impl Copy {
+    /// A root that somebody else unpacked into `folder`; it stays.
+    ///
+    /// # Errors
+    /// When there is no such folder.
+    pub(crate) fn at(folder: &Path) -> Result<Self> {
+        let folder = folder
+            .canonicalize()
+            .with_context(|| format!("there is no folder {}", folder.display()))?;
+        Ok(Self { folder, stays: true })
+    }
+
     /// The folder that is `/` inside; files may be put there and read while no command runs.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -44,14 +45,20 @@ pub(crate) struct Base {
     pub(crate) environment: BTreeMap<String, String>,
 }
 
-/// What stands in place of `image`; `None` when nothing can.
+/// What stands in place of `image`; `None` when nothing can. With `keep`, in this folder, which stays, and with what an
+/// earlier run left in it.
 ///
 /// # Errors
 /// When a root can't be made.
-pub(crate) fn of(image: &str, checkout: &Checkout, setup: &Setup<'_>) -> Result<Option<Base>> {
+pub(crate) fn of(image: &str, checkout: &Checkout, setup: &Setup<'_>, keep: Option<&Path>) -> Result<Option<Base>> {
     let name = image.split(['@', ':']).next().unwrap_or(image);
-    let root = |packages: &[&str]| Root::prepare(checkout, setup, &Recipe::bookworm(packages))?.unpack(checkout);
-    let base = match name {
+    let is_old = keep.is_some_and(Path::exists);
+    let root = |packages: &[&str]| match keep {
+        Some(folder) if is_old => Copy::at(folder),
+        Some(folder) => Root::prepare(checkout, setup, &Recipe::bookworm(packages))?.unpack_into(checkout, folder),
+        None => Root::prepare(checkout, setup, &Recipe::bookworm(packages))?.unpack(checkout),
+    };
+    let mut base = match name {
         "rust" => {
             let copy = root(&["ca-certificates", "gcc", "libc6-dev"])?;
             let version = bring_rust(checkout, &copy)?;
@@ -83,6 +90,9 @@ pub(crate) fn of(image: &str, checkout: &Checkout, setup: &Setup<'_>) -> Result<
         }
         _ => return Ok(None),
     };
+    if is_old {
+        base.stands_for += ", with what an earlier run had compiled and fetched";
+    }
     Ok(Some(base))
 }
 
@@ -94,7 +104,7 @@ fn bring_rust(checkout: &Checkout, copy: &Copy) -> Result<String> {
     let sysroot = checkout::capture(checkout.command("rustc").args(["--print", "sysroot"]))?;
     let inside = copy.path("usr/local/cargo");
     fs::create_dir_all(&inside).with_context(|| format!("can't make {}", inside.display()))?;
-    for part in ["bin", "lib"] {
+    for part in ["bin", "lib"].into_iter().filter(|part| !inside.join(part).exists()) {
         let from = format!("{}/{part}", sysroot.trim());
         // By links where the file system can: nobody writes there.
         let copied = |link: &[&str]| {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,8 @@ pub(crate) struct Builder<'a> {
     checkout: &'a Checkout,
     setup: &'a Setup<'a>,
     ignored: Ignored,
+    /// Whether the roots of stages that others copy from stay for a later run.
+    keeps: bool,
     /// Roots of the stages whose files others copy, by image and name; steps are not repeated in them.
     kept: BTreeMap<String, Built>,
 }
@@ -74,6 +76,24 @@ pub(crate) struct Image {
     pub(crate) user: String,
 }
 
+impl Image {
+    /// What an engine gave out into `folder`. Such a thing has neither environment nor user, so they are taken from the
+    /// Dockerfile for PCs, and the one for Jetsons says the same.
+    ///
+    /// # Errors
+    /// When the folder or the Dockerfile can't be read.
+    pub(crate) fn exported(checkout: &Checkout, folder: &Path) -> Result<Self> {
+        let file = super::lint::read(checkout, super::lint::DOCKERFILES[0])?;
+        let image = file.stages.last().context("there is no stage")?;
+        let user = image.last("USER").context("the image has no user")?;
+        Ok(Self {
+            copy: Copy::at(folder)?,
+            environment: image.environment().into_iter().collect(),
+            user: user.text.clone(),
+        })
+    }
+}
+
 /// Where a stage is while its steps run.
 struct Situation {
     known: BTreeMap<String, String>,
@@ -83,15 +103,16 @@ struct Situation {
 }
 
 impl<'a> Builder<'a> {
-    /// Nothing built yet.
+    /// Nothing built yet. With `keeps`, roots of stages that others copy from stay, and are gone on in.
     ///
     /// # Errors
     /// When `.dockerignore` can't be read.
-    pub(crate) fn new(checkout: &'a Checkout, setup: &'a Setup<'a>) -> Result<Self> {
+    pub(crate) fn new(checkout: &'a Checkout, setup: &'a Setup<'a>, keeps: bool) -> Result<Self> {
         Ok(Self {
             checkout,
             setup,
             ignored: Ignored::read(checkout)?,
+            keeps,
             kept: BTreeMap::new(),
         })
     }
@@ -116,9 +137,10 @@ impl<'a> Builder<'a> {
             // engine's cache: a step that was run with the same variables is not run again.
             let key = format!("{image} {}", stage.name);
             let before = if is_last { None } else { self.kept.remove(&key) };
+            let keep = (self.keeps && !is_last).then(|| self.kept_folder(&key));
             let built = match before {
                 Some(built) => Some(built),
-                None => bases::of(&image, self.checkout, self.setup)?.map(|base| Built {
+                None => bases::of(&image, self.checkout, self.setup, keep.as_deref())?.map(|base| Built {
                     base,
                     done: BTreeMap::new(),
                 }),
@@ -148,6 +170,11 @@ impl<'a> Builder<'a> {
             self.kept.insert(key, built);
         }
         Ok(None)
+    }
+
+    fn kept_folder(&self, key: &str) -> PathBuf {
+        let name = key.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        self.checkout.path(".cache/containers").join(name)
     }
 
     /// Runs the steps of one stage; says whether all were run, some time.
