@@ -204,6 +204,12 @@ fn the_example_file_is_valid() {
     }
 }
 
+/// The one beside compose.yaml, as it comes.
+#[test]
+fn the_file_of_the_compose_set_is_valid() {
+    load_text(include_str!("../../deploy/docker/kith.toml"), &[]).unwrap();
+}
+
 fn all_have_examples(table: &keys::Key, path: &str, examples: &str) {
     let (keys::Kind::Table(keys) | keys::Kind::Tables(keys)) = table.kind else {
         return;

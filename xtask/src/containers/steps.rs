@@ -1,7 +1,7 @@
 //! Runs the steps of a Dockerfile one after the other in Debian roots: arguments, environment, user and folder applied as
 //! an engine does, and each step's outcome kept for the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -291,12 +291,24 @@ impl<'a> Builder<'a> {
         }
         for source in words {
             let whole = self.checkout.path(source);
-            for file in self.ignored.files(self.checkout, source)? {
+            let prefix = source.trim_start_matches('.').trim_matches('/');
+            let files = self.ignored.files(self.checkout, source)?;
+            // What an earlier run copied into a root that was kept, and is no longer there.
+            let tops = files
+                .iter()
+                .filter_map(|file| file.strip_prefix(prefix).ok()?.iter().next());
+            for old in tops.collect::<BTreeSet<_>>() {
+                let old = folder.join(old);
+                if old.is_dir() {
+                    fs::remove_dir_all(&old).with_context(|| format!("can't remove {}", old.display()))?;
+                }
+            }
+            for file in files {
                 // A file goes into the target folder; of a folder what is in it.
                 let name = if whole.is_file() {
                     Path::new(file.file_name().context("a file has a name")?)
                 } else {
-                    file.strip_prefix(source.trim_start_matches('.').trim_matches('/'))?
+                    file.strip_prefix(prefix)?
                 };
                 let (from, to) = (self.checkout.root().join(&file), folder.join(name));
                 let failed = || format!("can't copy {} to {}", from.display(), to.display());

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,21 +33,13 @@ mount -o remount,bind,ro /
 exec setpriv --reuid="$user" --regid="$user" --init-groups --no-new-privs --bounding-set=-all --inh-caps=-all -- "$@"
 "#;
 
-/// A network of its own, with loopback up and a broker on it.
+/// A network of its own, with loopback up and a broker on it that has this configuration.
 const NETWORK: &str = r#"
 set -eu
+broker=$1; shift
 ip link set lo up
-PATH=$PATH:/usr/sbin mosquitto -p 1883 >/dev/null 2>&1 &
+PATH=$PATH:/usr/sbin mosquitto -c "$broker" >/dev/null 2>&1 &
 exec "$@"
-"#;
-
-const CONFIG: &str = r#"node = "trial"
-[mqtt]
-url = "mqtt://127.0.0.1:1883"
-[[camera]]
-id = "door"
-url = "file:/srv/clip.mp4"
-loop = true
 "#;
 
 /// Tries `image`.
@@ -99,7 +91,22 @@ impl Trial<'_> {
             let from = self.checkout.path(".cache/photos").join(photo);
             fs::copy(&from, folder.join(photo)).with_context(|| format!("can't copy {}", from.display()))?;
         }
-        fs::write(folder.join("kith.toml"), CONFIG)?;
+        // What the compose file mounts, but for the two addresses.
+        let read = |name: &str| {
+            let path = self.checkout.path("deploy/docker").join(name);
+            fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))
+        };
+        let config = read("kith.toml")?;
+        let config = changed(&config, "mqtt://mosquitto:1883", "mqtt://127.0.0.1:1883")?;
+        let config = changed(
+            &config,
+            "\"rtsp://192.0.2.10/stream1\"",
+            "\"file:/srv/clip.mp4\"\nloop = true",
+        )?;
+        fs::write(folder.join("kith.toml"), config)?;
+        let broker = read("mosquitto.conf")?;
+        let broker = changed(&broker, "persistence true", "persistence false")?;
+        fs::write(self.broker(), broker)?;
         // The place that it is mounted over.
         fs::write(self.image.copy.path("etc/kith/kith.toml"), "")?;
         // By the image's own ffmpeg.
@@ -121,6 +128,11 @@ impl Trial<'_> {
         Ok(())
     }
 
+    /// The broker's configuration.
+    fn broker(&self) -> PathBuf {
+        self.image.copy.path(GIVEN).join("mosquitto.conf")
+    }
+
     /// `arguments` as the image's user, with nothing but loopback and a broker on it.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut inner = self.image.copy.command("/bin/sh");
@@ -139,6 +151,7 @@ impl Trial<'_> {
             NETWORK,
             "network",
         ]);
+        outer.arg(self.broker());
         outer.arg(inner.get_program()).args(inner.get_args());
         // Of the image, and nothing of ours.
         outer
@@ -336,6 +349,14 @@ fn descendants(process: u32) -> Vec<u32> {
         next.extend(children);
     }
     all
+}
+
+/// `text` with `from` replaced, which has to be in it.
+fn changed(text: &str, from: &str, to: &str) -> Result<String> {
+    if !text.contains(from) {
+        bail!("{from} is not in deploy/docker/ any more; the trial changes it");
+    }
+    Ok(text.replacen(from, to, 1))
 }
 
 /// A field of the process's status; empty when it has gone.
