@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 
 pub use client::{AdminError, Client};
 pub use keeper::{Keeper, service_socket};
+pub use peers::{GROUP, group, is_member};
 pub use socket::{FILE_NAME, Socket};
 
 use crate::gallery::{Enrolment, Name, NewFace, Threshold, Who};

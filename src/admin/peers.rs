@@ -7,10 +7,10 @@ use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use tokio::net::unix::UCred;
 
 /// Members of this group may administer, where there is such a group.
-pub(super) const GROUP: &str = "kith";
+pub const GROUP: &str = "kith";
 
 /// The group's id, if there is the group.
-pub(super) fn group() -> Option<Gid> {
+pub fn group() -> Option<Gid> {
     Group::from_name(GROUP).ok().flatten().map(|group| group.gid)
 }
 
@@ -31,7 +31,7 @@ pub(super) fn are_we_in_group() -> bool {
 }
 
 /// Whether `user`, whose process runs with `primary`, is a member of `group`.
-fn is_member(user: Uid, primary: Gid, group: Gid) -> bool {
+pub fn is_member(user: Uid, primary: Gid, group: Gid) -> bool {
     if primary == group {
         return true;
     }

@@ -166,18 +166,22 @@ impl Address {
                 clean = clean.replace(&decoded, "***");
             }
         }
-        // A decoder may write the address in its own form; the query may be a token.
-        match url.query().filter(|query| !query.is_empty()) {
-            Some(query) => clean.replace(query, "***"),
-            None => clean,
+        // A decoder may write the address in its own form; the query may be a token, and so may the path.
+        if let Some(query) = url.query().filter(|query| !query.is_empty()) {
+            clean = clean.replace(query, "***");
         }
+        if url.path().len() > 1 {
+            clean = clean.replace(url.path(), "/…");
+        }
+        clean
     }
 }
 
 /// Undoes `%40` and the like; the decoder's messages may hold either form.
-pub(super) fn percent_decoded(text: &str) -> String {
-    // `form_urlencoded` also turns `+` into a space, which a password may hold.
-    url::form_urlencoded::parse(text.replace('+', "%2B").as_bytes())
+pub(crate) fn percent_decoded(text: &str) -> String {
+    // `form_urlencoded` also turns `+` into a space and ends at `&` and `=`, all of which a password may hold.
+    let text = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
+    url::form_urlencoded::parse(text.as_bytes())
         .next()
         .map(|(name, _)| name.into_owned())
         .unwrap_or_default()
@@ -210,7 +214,7 @@ fn network(text: &str) -> Result<Url, AddressError> {
 }
 
 impl fmt::Display for Address {
-    /// Without user, password and query, which may hold a token.
+    /// Without user, password, path and query, each of which may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) | Self::Clip(path) => write!(f, "file:{}", path.display()),
@@ -226,7 +230,8 @@ impl fmt::Display for Address {
                 if let Some(port) = url.port() {
                     write!(f, ":{port}")?;
                 }
-                f.write_str(url.path())
+                // Some cameras want their password in the path, and with others the path itself is the secret.
+                f.write_str(if url.path().len() > 1 { "/…" } else { "" })
             }
         }
     }
@@ -305,6 +310,19 @@ mod tests {
     }
 
     #[test]
+    fn a_password_may_hold_any_character() {
+        for password in ["p@ss:/w#rd", "a&b=c", "1+1", "50%", "\u{fc}\"' \\"] {
+            let address = parse("http://cam/x")
+                .and_then(|a| a.with_login(Some("u"), Some(&Secret::new(password.to_owned()))))
+                .expect(password);
+            let Address::Http(url) = &address else {
+                panic!("{address}")
+            };
+            assert_eq!(percent_decoded(url.password().expect(password)), password);
+        }
+    }
+
+    #[test]
     fn passwords_are_never_shown() {
         let password = Secret::new("p@ss:/w#rd".to_owned());
         let address = parse("rtsp://cam:554/live?token=abc").and_then(|a| a.with_login(Some("admin"), Some(&password)));
@@ -322,6 +340,10 @@ mod tests {
             assert!(!line.contains("p@ss") && !line.contains("p%40ss"), "{line}");
         }
         assert!(parse("rtsp://u:secret@cam/x").is_ok_and(|a| !a.to_string().contains("secret")));
+        let in_path = parse("rtsp://cam/user=admin&password=s3cret&channel=1").expect("a good address");
+        assert_eq!(in_path.to_string(), "rtsp://cam/…");
+        let said = in_path.redact("method DESCRIBE failed for /user=admin&password=s3cret&channel=1: 404");
+        assert_eq!(said, "method DESCRIBE failed for /…: 404");
         let error = parse("rtsp://u:se#cret@cam/x").expect_err("a fragment in the host");
         assert!(!error.to_string().contains("se#cret"));
     }

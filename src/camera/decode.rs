@@ -99,6 +99,11 @@ impl Ways {
         self.ways.get(self.at).copied().unwrap_or(Decode::Cpu)
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.ways.len()
+    }
+
     /// The way delivered nothing. The next is tried, and after the last the first again: it may have been the camera.
     /// Returns the next one if it is another.
     pub(super) fn failed(&mut self) -> Option<Decode> {

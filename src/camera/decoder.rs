@@ -29,6 +29,9 @@ const GAVE_UP_HARDWARE: &[&str] = &[
     "hwaccel initialisation returned error",
 ];
 
+/// Between two lines of what a child said.
+const NEXT: &str = " | ";
+
 /// The running children; killed and reaped when dropped.
 pub(super) struct Decoder {
     /// The last one writes pictures; one before it feeds it.
@@ -184,7 +187,7 @@ fn limits(line: &CommandLine, settings: &CameraSettings, needs: &Needs) -> Resul
     Ok(Some(limits))
 }
 
-/// Passes on what a child says, without passwords, and remembers the last of it.
+/// Passes on what a child says, without passwords, and remembers the last two lines of it.
 struct Relay {
     program: &'static str,
     address: Address,
@@ -211,7 +214,12 @@ impl Relay {
             if GAVE_UP_HARDWARE.iter().any(|words| said.contains(words)) && self.meter.decodes(Decode::Cpu) {
                 tracing::warn!(said, "the hardware can't decode this stream; the processor does");
             }
-            *self.words.lock().unwrap_or_else(PoisonError::into_inner) = said;
+            let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+            // The reason is often in the line before the last.
+            *words = match words.rsplit(NEXT).next() {
+                Some(before) if !before.is_empty() && before != said => format!("{before}{NEXT}{said}"),
+                _ => said,
+            };
         }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! - `ffmpeg`: what a decoder child sends, over `command_line`, `decoder`, `sandbox` and `nut`
 //! - `folder`, `snapshot`, `messages`: pictures from files, over HTTP, from the broker and Frigate
-//! - `reader`: opens, again and again
+//! - `reader`: opens, again and again; `probe` opens for a moment
 //! - `view`, `motion`: what of the pictures is looked at
 
 mod address;
@@ -19,6 +19,7 @@ mod meter;
 mod motion;
 pub mod nut;
 mod nut_numbers;
+mod probe;
 mod reader;
 mod roster;
 mod sandbox;
@@ -33,13 +34,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use image::RgbImage;
 
+pub(crate) use address::percent_decoded;
 pub use address::{Address, AddressError};
 pub use decode::Decode;
 pub use meter::{Meter, Reading};
 pub use motion::Live;
+pub use probe::{Probed, probe};
 pub use reader::{CameraState, Opener, Reader};
 pub use roster::Roster;
-pub use sandbox::SandboxWish;
+pub use sandbox::{SandboxWish, find as find_program};
 pub use slot::Slot;
 pub use view::{Gate, Polygon, View, ViewSettings, Zone};
 
@@ -103,6 +106,11 @@ impl Opening {
             stop: stop.clone(),
             opened: false,
         }
+    }
+
+    /// How many ways there are to decode this camera on this machine.
+    pub(super) fn ways(&self) -> usize {
+        self.ways.count()
     }
 
     /// As [`open`].

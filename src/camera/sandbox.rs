@@ -291,7 +291,7 @@ fn filters(needs: &Needs) -> Result<Vec<BpfProgram>, seccompiler::BackendError> 
 }
 
 /// Where `name` is found on the path, with links followed.
-pub(super) fn find(name: &str) -> Option<PathBuf> {
+pub fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     let found = env::split_paths(&path)
         .map(|folder| folder.join(name))

@@ -20,6 +20,7 @@ pub mod reload;
 pub mod run;
 pub mod sightings;
 pub mod status;
+pub mod support;
 pub mod terminal;
 pub mod unknown;
 pub mod warm;
@@ -218,8 +219,10 @@ pub enum Command {
     Health(health::Args),
     /// Let the running daemon read its configuration again
     Reload(reload::Args),
-    /// Check config, models, runtime, broker and cameras
+    /// Look at everything that it needs, and say how to mend what is wrong
     Check(check::Args),
+    /// Write what a helper needs to know into one file, without faces, names and secrets
+    Support(support::Args),
     /// Add a person to the gallery
     Enroll(enroll::Args),
     /// List, show, rename, ignore, remove, export or import people
@@ -265,6 +268,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Health(args) => health::run(args, common),
         Command::Reload(args) => reload::run(args, common),
         Command::Check(args) => check::run(args, common),
+        Command::Support(args) => support::run(args, common),
         Command::Enroll(args) => enroll::run(args, common),
         Command::People(args) => people::run(args, common),
         Command::Sightings(args) => sightings::run(args, common),

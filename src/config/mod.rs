@@ -7,6 +7,7 @@ mod keys;
 mod mqtt;
 mod raw;
 mod secret;
+mod secret_files;
 mod settings;
 
 use std::path::Path;
@@ -15,6 +16,7 @@ pub use error::{ConfigError, Mistake};
 pub use keys::reference;
 pub use mqtt::{HomeAssistantSettings, MqttSettings};
 pub use secret::Secret;
+pub use secret_files::{SecretFile, secret_files};
 pub use settings::{CameraSettings, DECIDE_WITHIN, LogSettings, MIN_SHOTS, Settings};
 
 /// Reads `file`, lays the environment over it (`KITH__MQTT__URL` is `mqtt.url`; tables of cameras come from the file

@@ -1,7 +1,6 @@
 //! What the program may rely on, made from what the file says.
 
 use std::collections::HashSet;
-use std::env;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use super::error::Mistake;
 use super::mqtt::{self, HomeAssistantSettings, MqttSettings};
 use super::raw::{self, Raw};
 use super::secret::Secret;
+use super::secret_files;
 use crate::camera::{Address, Decode, Polygon, SandboxWish, ViewSettings, Zone};
 use crate::frame::CameraId;
 use crate::identify::{IdentifyBy, Strictness};
@@ -365,19 +365,9 @@ fn is_id(text: &str, key: &str, mistakes: &mut Vec<Mistake>) -> bool {
     good
 }
 
-/// Reads a password: a systemd credential of that name if there is one, else the file, else that file in the folder
-/// `credentials`, where the service's credentials come from: an admin who checks the configuration finds them there. The
-/// line's end is dropped.
+/// Reads a password from where [`secret_files::resolve`] finds it. The line's end is dropped.
 pub(super) fn password(file: &Path, folder: &Path, key: &str, mistakes: &mut Vec<Mistake>) -> Option<Secret> {
-    let credential = env::var_os("CREDENTIALS_DIRECTORY")
-        .map(|credentials| PathBuf::from(credentials).join(file))
-        .filter(|path| path.is_file());
-    let (beside, source) = (folder.join(file), folder.join("credentials").join(file));
-    let path = credential.unwrap_or(if !beside.exists() && source.exists() {
-        source
-    } else {
-        beside
-    });
+    let path = secret_files::resolve(file, folder);
     match std::fs::read_to_string(&path) {
         Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())),
         Err(error) => {

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use crate::announce::Announcer;
-use crate::camera::{self, Address, CameraError, CameraSource, CameraState, Gate, Opener, Opening, Reader, Slot, View};
+use crate::camera::{Address, CameraState, Gate, Opener, Opening, Reader, Slot, View};
 use crate::config::{CameraSettings, Settings};
 use crate::engine::{EngineFacts, Request};
 use crate::frame::CameraId;
@@ -262,20 +262,4 @@ impl Camera {
 
 fn tell_worker(worker: &RwLock<SyncSender<Heard>>, heard: Heard) {
     tell(&worker.read().unwrap_or_else(PoisonError::into_inner), heard);
-}
-
-/// Opens a camera and waits for its first picture, for `kith check`. Returns width and height in pixels, or `None` for a
-/// camera that waits for what others send.
-///
-/// # Errors
-/// When it delivers nothing.
-pub fn check_camera(settings: &CameraSettings) -> Result<Option<(u32, u32)>, CameraError> {
-    let mut source: Box<dyn CameraSource> = camera::open(settings, &Stop::default())?;
-    if source.waits() {
-        return Ok(None);
-    }
-    match source.next_picture()? {
-        Some(picture) => Ok(Some(picture.pixels.dimensions())),
-        None => Err(CameraError::Ended),
-    }
 }

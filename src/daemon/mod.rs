@@ -35,10 +35,10 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-pub use cameras::check_camera;
 use cameras::{Cameras, Wiring};
 use gallery::GalleryDesk;
 use in_use::{NetworksInUse, networks_in_use};
+pub use node::would_be as node_id;
 use reload::FileWatch;
 use watchdog::{Watch, Watchdog};
 

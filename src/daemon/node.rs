@@ -28,8 +28,7 @@ pub(super) fn id(configured: Option<&str>, state: &Path) -> anyhow::Result<Strin
             file.display()
         );
     }
-    let id = slug(&rustix::system::uname().nodename().to_string_lossy());
-    let id = if id.is_empty() { "kith".to_owned() } else { id };
+    let id = of_host();
     // Written beside it and renamed, so that a power cut leaves no half name.
     let mut new =
         tempfile::NamedTempFile::new_in(state).with_context(|| format!("can't write to {}", state.display()))?;
@@ -37,6 +36,21 @@ pub(super) fn id(configured: Option<&str>, state: &Path) -> anyhow::Result<Strin
     new.as_file().sync_all()?;
     new.persist(&file)?;
     Ok(id)
+}
+
+/// The id that [`id`] would give, without keeping it; for those who only look.
+pub fn would_be(configured: Option<&str>, state: &Path) -> String {
+    let kept = || {
+        fs::read_to_string(state.join(ID_FILE))
+            .ok()
+            .map(|kept| kept.trim().to_owned())
+    };
+    configured.map(str::to_owned).or_else(kept).unwrap_or_else(of_host)
+}
+
+fn of_host() -> String {
+    let id = slug(&rustix::system::uname().nodename().to_string_lossy());
+    if id.is_empty() { "kith".to_owned() } else { id }
 }
 
 /// `text` in the letters that topics have.
@@ -71,7 +85,8 @@ mod tests {
     #[test]
     fn the_id_is_made_once_and_then_stable() {
         let state = tempfile::tempdir().unwrap();
-        let first = id(None, state.path()).unwrap();
+        let first = would_be(None, state.path());
+        assert_eq!(id(None, state.path()).unwrap(), first);
         assert_eq!(slug(&first), first);
         assert_eq!(id(None, state.path()).unwrap(), first);
         fs::write(state.path().join(ID_FILE), "other-box\n").unwrap();

@@ -107,6 +107,28 @@ impl Gallery {
         Ok(gallery)
     }
 
+    /// Opens the gallery in `state_dir` to look at it as it is, for `kith check`: nothing is made, migrated or closed to
+    /// others. `None` when an older Kith wrote it, so that it can't be read before it is migrated.
+    ///
+    /// # Errors
+    /// When the file can't be opened, is not ours, too new, or damaged.
+    pub fn look_at(state_dir: &Path) -> Result<Option<Self>, GalleryError> {
+        let path = state_dir.join(FILE_NAME);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        if schema::checked_version(&connection, &path, schema::newest_version())? < schema::newest_version() {
+            return Ok(None);
+        }
+        connection.pragma_update(None, "trusted_schema", false)?;
+        let seen_data_version = data_version(&connection)?;
+        Ok(Some(Self {
+            connection,
+            path,
+            seen_data_version,
+        }))
+    }
+
     /// The database file.
     pub fn path(&self) -> &Path {
         &self.path

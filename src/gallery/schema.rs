@@ -184,7 +184,7 @@ pub(super) fn migrate(
 }
 
 /// The file's version; an error for a file that isn't ours or is too new.
-fn checked_version(connection: &Connection, database: &Path, newest: i64) -> Result<i64, GalleryError> {
+pub(super) fn checked_version(connection: &Connection, database: &Path, newest: i64) -> Result<i64, GalleryError> {
     // One transaction, so that the three numbers are of one moment: another program may be making the schema.
     let moment = connection.unchecked_transaction()?;
     let number = |pragma| moment.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));

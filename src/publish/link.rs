@@ -108,7 +108,11 @@ pub fn listener_options(settings: &MqttSettings, id: impl Into<String>) -> anyho
     Ok(options)
 }
 
-fn tls(settings: &MqttSettings) -> anyhow::Result<TlsConfiguration> {
+/// What the connection is secured with.
+///
+/// # Errors
+/// When the certificates can't be used.
+pub(super) fn tls(settings: &MqttSettings) -> anyhow::Result<TlsConfiguration> {
     let Some(authority) = &settings.authority_pem else {
         return TlsConfiguration::try_default_rustls().context("can't use the system's certificate authorities");
     };
@@ -158,7 +162,7 @@ pub async fn link(options: MqttOptions, events: mpsc::Sender<LinkEvent>, connect
                 if events.send(up).await.is_err() {
                     return;
                 }
-                let ended = serve(&mut eventloop, Some(&events)).await;
+                let ended = serve(&mut eventloop, &events).await;
                 connection.down();
                 // A broker that throws us out at once is not asked twice a second.
                 if since.elapsed() >= GOOD {
@@ -187,7 +191,8 @@ pub async fn link(options: MqttOptions, events: mpsc::Sender<LinkEvent>, connect
     }
 }
 
-async fn connect(eventloop: &mut EventLoop) -> Result<ConnAck, ConnectionError> {
+/// Polls until the broker has accepted us.
+pub(super) async fn connect(eventloop: &mut EventLoop) -> Result<ConnAck, ConnectionError> {
     loop {
         if let Event::Incoming(Incoming::ConnAck(acknowledgement)) = eventloop.poll().await? {
             return Ok(acknowledgement);
@@ -196,13 +201,11 @@ async fn connect(eventloop: &mut EventLoop) -> Result<ConnAck, ConnectionError> 
 }
 
 /// Polls until the connection ends; `None` when we ended it.
-async fn serve(eventloop: &mut EventLoop, events: Option<&mpsc::Sender<LinkEvent>>) -> Option<ConnectionError> {
+async fn serve(eventloop: &mut EventLoop, events: &mpsc::Sender<LinkEvent>) -> Option<ConnectionError> {
     loop {
         match eventloop.poll().await {
             Ok(Event::Incoming(Incoming::Publish(publish))) => {
-                if let Some(events) = events
-                    && events.send(LinkEvent::Heard(heard(&publish))).await.is_err()
-                {
+                if events.send(LinkEvent::Heard(heard(&publish))).await.is_err() {
                     return None;
                 }
             }
@@ -225,23 +228,4 @@ fn heard(publish: &Publish) -> Heard {
         payload: publish.payload.to_vec(),
         retained: publish.retain,
     }
-}
-
-/// Connects once and disconnects, for `kith check`.
-///
-/// # Errors
-/// With a sentence about what is wrong.
-pub async fn check_broker(settings: &MqttSettings) -> Result<(), String> {
-    // Another client than the daemon's, and without its will: a check must not throw a running daemon out, nor say
-    // `offline` for it.
-    let id = settings.client_id.as_deref().unwrap_or("kith");
-    let id = format!("{id}-check-{}", std::process::id());
-    let options = listener_options(settings, id).map_err(|error| format!("{error:#}"))?;
-    let (client, mut eventloop) = AsyncClient::builder(options).capacity(1).build();
-    connect(&mut eventloop).await.map_err(|error| in_words(&error))?;
-    if client.disconnect().await.is_ok() {
-        // What the broker says to a farewell changes nothing.
-        let _ = serve(&mut eventloop, None).await;
-    }
-    Ok(())
 }

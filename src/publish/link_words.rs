@@ -9,12 +9,7 @@ use rumqttc::{ConnectionError, StateError, mqttbytes};
 
 /// What went wrong and what to do about it.
 pub fn in_words(error: &ConnectionError) -> String {
-    // This one of the client's errors does not name its source.
-    let below: &(dyn Error + 'static) = match error {
-        ConnectionError::MqttState(StateError::Deserialization(mqttbytes::Error::Io(error))) => error,
-        other => other,
-    };
-    if let Some(error) = tls_error(below) {
+    if let Some(error) = tls_error(below(error)) {
         return tls_in_words(error);
     }
     match error {
@@ -36,8 +31,16 @@ pub fn in_words(error: &ConnectionError) -> String {
     }
 }
 
+/// Where to look for the cause: one of the client's errors does not name its source.
+pub(super) fn below(error: &ConnectionError) -> &(dyn Error + 'static) {
+    match error {
+        ConnectionError::MqttState(StateError::Deserialization(mqttbytes::Error::Io(error))) => error,
+        other => other,
+    }
+}
+
 /// The TLS library's error somewhere below.
-fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
+pub(super) fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
     if let Some(found) = error.downcast_ref::<TlsError>() {
         return Some(found);
     }
@@ -49,7 +52,8 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
     }
 }
 
-fn tls_in_words(error: &TlsError) -> String {
+/// What went wrong with certificates, and what to do about it.
+pub(super) fn tls_in_words(error: &TlsError) -> String {
     let what = match error {
         TlsError::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             "the broker's certificate is not signed by an authority that we trust; mqtt.ca_file names the right one"

@@ -4,7 +4,7 @@
 //! - `connection`: whether there is a broker
 //! - `gap`: what names the events that will never come
 //! - `record`: every retained topic there ever was, so that it can be cleared
-//! - `link`: one connection after the other; `link_words` says why there is none
+//! - `link`: one connection after the other; `link_words` says why there is none; `probe` asks for `kith check`
 //! - `desk`: what has to be said and in which order
 //! - `publisher`: outbox, desk and connection wired together
 //! - `presence`: who is `ON`
@@ -20,6 +20,7 @@ mod link;
 mod link_words;
 mod outbox;
 mod presence;
+mod probe;
 mod publisher;
 mod record;
 mod states;
@@ -30,9 +31,10 @@ use std::time::Duration;
 
 pub use connection::Connection;
 pub use desk::{Asked, Desk, Farewell, LARGEST_REQUEST_BYTES};
-pub use link::{Heard, LinkEvent, check_broker, link, listener_options, options};
+pub use link::{Heard, LinkEvent, link, listener_options, options};
 pub use link_words::in_words;
 pub use outbox::{Depth, FromOutbox, Outbox, OutboxError, ToOutbox};
+pub use probe::{Answers, Questions, Refused, Trouble, probe};
 pub use publisher::{Publisher, Publishing};
 pub use record::{Component, Kept};
 pub use states::{Info, ModelInfo, StatsSource};

@@ -176,11 +176,11 @@ fn check_says_what_is_wrong_with_heads_and_own_models() {
     let check = || bench.kith(&["check", "--config", config.to_str().unwrap()]).out;
     let said = check();
     assert!(
-        said.contains("ok    head presidents   2 people, on mobilefacenet"),
+        said.contains("provider head presidents  2 people, on mobilefacenet"),
         "{said}"
     );
     bench.kith(&["people", "remove", "joe_biden", "--yes"]).ok();
-    assert!(check().contains("the head presidents names nobody for joe_biden"));
+    assert!(check().contains("the head presidents names nobody for 1 of its classes: joe_biden"));
 
     let trained = bench.desk.path("trained");
     fs::write(bench.models_d().join("nonsense.toml"), "nonsense").unwrap();
@@ -194,9 +194,9 @@ fn check_says_what_is_wrong_with_heads_and_own_models() {
     fs::copy(trained.join("lost.toml"), bench.models_d().join("lost.toml")).unwrap();
     let said = check();
     for words in [
-        &["fail", "models", "nonsense.toml"][..],
-        &["fail", "model lost/network", "No such file"],
-        &["fail", "model lost", "no embedder named gone"],
+        &["failed", "models", "nonsense.toml"][..],
+        &["failed", "models lost/network", "No such file"],
+        &["failed", "models lost", "no embedder named gone"],
     ] {
         let line = said.lines().any(|line| words.iter().all(|word| line.contains(word)));
         assert!(line, "no line with {words:?} in {said}");

@@ -12,6 +12,7 @@ mod bad_input;
 #[allow(dead_code, reason = "tests/promises uses the rest")]
 mod broker;
 mod cameras;
+mod check;
 mod clip;
 #[allow(dead_code, reason = "tests/promises uses the rest")]
 mod daemon;
@@ -36,6 +37,7 @@ mod retained;
 mod rtsp;
 mod stopping;
 mod supervisor;
+mod support;
 mod systemd;
 mod telemetry;
 mod tls;

@@ -9,17 +9,18 @@ use std::thread;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
 use crate::broker::{Broker, Subscriber, free_port};
+use crate::check::check;
 use crate::clip::clip;
-use crate::daemon::{Home, door, said};
+use crate::daemon::{Home, door};
 
 /// An authority and what it signed, as PEM files in a folder.
-struct Authority {
+pub(crate) struct Authority {
     folder: tempfile::TempDir,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
@@ -31,12 +32,12 @@ impl Authority {
         Self { folder, issuer }
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Signs a certificate for `host`; `NAME.pem` and `NAME.key`.
-    fn sign(&self, name: &str, host: &str, expired: bool) {
+    pub(crate) fn sign(&self, name: &str, host: &str, expired: bool) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, host);
@@ -44,13 +45,29 @@ impl Authority {
             params.not_before = date_time_ymd(2020, 1, 1);
             params.not_after = date_time_ymd(2021, 1, 1);
         }
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        self.write(name, &key, &params);
+    }
+
+    /// As [`Self::sign`], for a certificate that expires in so many days.
+    pub(crate) fn sign_until(&self, name: &str, host: &str, days: i64) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        let last = jiff::ZonedDateTime::now()
+            .checked_add(jiff::Span::new().days(days))
+            .unwrap();
+        let (month, day) = (last.month().unsigned_abs(), last.day().unsigned_abs());
+        params.not_after = date_time_ymd(i32::from(last.year()), month, day);
+        self.write(name, &key, &params);
+    }
+
+    fn write(&self, name: &str, key: &KeyPair, params: &CertificateParams) {
+        let certificate = params.signed_by(key, &self.issuer).unwrap();
         fs::write(self.file(&format!("{name}.pem")), certificate.pem()).unwrap();
         fs::write(self.file(&format!("{name}.key")), key.serialize_pem()).unwrap();
     }
 
     /// A mosquitto that shows the certificate `name`, with `more` lines for its TLS listener.
-    fn broker(&self, name: &str, more: &str) -> Broker {
+    pub(crate) fn broker(&self, name: &str, more: &str) -> Broker {
         let lines = format!(
             "allow_anonymous true\ncafile {}\ncertfile {}\nkeyfile {}\n{more}",
             self.file("ca.pem").display(),
@@ -62,26 +79,13 @@ impl Authority {
 }
 
 /// A configuration for `mqtts://HOST:PORT` with further keys of `[mqtt]`.
-fn configure(home: &Home, host: &str, port: u16, ca: &Path, keys: &str) {
+pub(crate) fn configure(home: &Home, host: &str, port: u16, ca: &Path, keys: &str) {
     let text = format!(
         "node = \"box\"\n[mqtt]\nurl = \"mqtts://{host}:{port}\"\nca_file = \"{}\"\n{keys}\n{}",
         ca.display(),
         door(&clip(&[], 0.0))
     );
     fs::write(home.path().join("kith.toml"), text).unwrap();
-}
-
-/// What `kith check` says of the broker.
-fn checked(home: &Home) -> String {
-    let mut check = home.kith();
-    check
-        .args(["check", "--json", "--config"])
-        .arg(home.path().join("kith.toml"));
-    let output = check.output().unwrap();
-    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
-    let of_broker = |line: &&str| line.contains("\"what\":\"broker\"") || line.contains("\"what\":\"config\"");
-    let line = lines.lines().rfind(of_broker);
-    line.unwrap_or_else(|| panic!("{}", said(&output))).to_owned()
 }
 
 #[test]
@@ -110,11 +114,7 @@ fn the_daemon_works_over_tls_with_a_certificate_of_its_own() {
 
     // The same broker without a certificate, and with another authority's.
     configure(&home, "localhost", broker.port, &authority.file("ca.pem"), "");
-    let line = checked(&home);
-    assert!(
-        line.contains("\"ok\":false") && line.contains("mqtt.client_cert_file"),
-        "{line}"
-    );
+    check(&home, &["--only", "broker"]).has("broker tls", "failed", &["mqtt.client_cert_file"]);
     let other = Authority::new("Another authority");
     other.sign("client", "kith-box", false);
     let keys = format!(
@@ -123,61 +123,7 @@ fn the_daemon_works_over_tls_with_a_certificate_of_its_own() {
         other.file("client.key").display()
     );
     configure(&home, "localhost", broker.port, &authority.file("ca.pem"), &keys);
-    let line = checked(&home);
-    assert!(
-        line.contains("\"ok\":false") && line.contains("mqtt.client_cert_file"),
-        "{line}"
-    );
-}
-
-#[test]
-fn a_certificate_that_is_not_right_is_refused_with_the_reason() {
-    let authority = Authority::new("Test authority");
-    authority.sign("server", "localhost", false);
-    authority.sign("named", "broker.example", false);
-    authority.sign("old", "localhost", true);
-    let other = Authority::new("Another authority");
-    let home = Home::new();
-
-    let broker = authority.broker("server", "");
-    configure(&home, "localhost", broker.port, &authority.file("ca.pem"), "");
-    assert!(checked(&home).contains("accepts us"));
-    configure(&home, "localhost", broker.port, &other.file("ca.pem"), "");
-    let line = checked(&home);
-    assert!(
-        line.contains("\"ok\":false") && line.contains("not signed by an authority"),
-        "{line}"
-    );
-
-    let broker = authority.broker("named", "");
-    configure(&home, "localhost", broker.port, &authority.file("ca.pem"), "");
-    let line = checked(&home);
-    assert!(
-        line.contains("\"ok\":false") && line.contains("for another name"),
-        "{line}"
-    );
-    let keys = "server_name = \"broker.example\"\n";
-    configure(&home, "localhost", broker.port, &authority.file("ca.pem"), keys);
-    assert!(checked(&home).contains("accepts us"));
-
-    let broker = authority.broker("old", "");
-    configure(&home, "localhost", broker.port, &authority.file("ca.pem"), "");
-    let line = checked(&home);
-    assert!(line.contains("\"ok\":false") && line.contains("has expired"), "{line}");
-
-    // Files that hold something else.
-    configure(&home, "localhost", broker.port, &authority.file("server.key"), "");
-    let line = checked(&home);
-    assert!(line.contains("mqtt.ca_file holds no certificate"), "{line}");
-
-    // A broker without TLS.
-    let broker = Broker::start();
-    configure(&home, "localhost", broker.port, &authority.file("ca.pem"), "");
-    let line = checked(&home);
-    assert!(
-        line.contains("\"ok\":false") && line.contains("Nothing was sent in the clear"),
-        "{line}"
-    );
+    check(&home, &["--only", "broker"]).has("broker tls", "failed", &["mqtt.client_cert_file"]);
 }
 
 /// Whatever listens there, the first bytes are TLS's, connection after connection.
