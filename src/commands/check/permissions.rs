@@ -10,6 +10,7 @@ use nix::unistd::{Gid, Uid, User};
 use super::{Context, Finding, Subject};
 use crate::admin;
 use crate::config::secret_files;
+use crate::paths;
 
 /// The user of the service.
 const SERVICE_USER: &str = "kith";
@@ -20,7 +21,27 @@ pub(super) fn check(context: &Context) -> Vec<Finding> {
     let mut findings = state(&context.state);
     findings.extend(secrets(&context.file));
     findings.push(group());
+    if let Ok(settings) = &context.loaded {
+        findings.push(cache(&paths::cache_dir(settings.runtime.cache.as_deref())));
+    }
     findings
+}
+
+/// The folder of what can be made again: TensorRT's engines.
+fn cache(folder: &Path) -> Finding {
+    let place = folder.display();
+    let made = folder.ancestors().find(|folder| folder.is_dir());
+    if made.is_some_and(|made| rustix::fs::access(made, rustix::fs::Access::WRITE_OK).is_ok()) {
+        return Finding::ok(Subject::Permissions, "cache", format!("{place} can be written to"));
+    }
+    Finding::warning(
+        Subject::Permissions,
+        "cache",
+        format!("{place} can't be written to: TensorRT's engines would be built at each start"),
+        format!(
+            "`sudo install -d -o {SERVICE_USER} -g {SERVICE_USER} {place}`, or name another folder with `runtime.cache`"
+        ),
+    )
 }
 
 /// The state folder and what is in it.

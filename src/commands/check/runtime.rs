@@ -1,44 +1,72 @@
 //! The ONNX Runtime library, and what really runs the networks.
 
+use std::path::Path;
+
 use super::{Context, Finding, Subject};
+use crate::card::Card;
 use crate::config::Settings;
 use crate::identify::IdentifierSource;
 use crate::networks::Networks;
 use crate::paths;
-use crate::runtime::{Provider, Runtime, RuntimeError};
-
-/// ONNX Runtime's own switch for its telemetry.
-const TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
+use crate::runtime::{Provider, ProviderInUse, Runtime, RuntimeError, telemetry};
 
 /// The library: found, loads, says nothing home.
 pub(super) fn library(settings: &Settings, _: &Context) -> Vec<Finding> {
     let path = paths::runtime_library(settings.runtime.library.as_deref());
-    let runtime = match Runtime::load(&settings.runtime) {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            let mend = "name the library with `runtime.library` or KITH_RUNTIME_LIBRARY: ONNX Runtime 1.17 or newer of \
-                        this machine's kind; in a checkout `cargo xtask models` brings it";
-            return vec![Finding::failed(Subject::Runtime, "", error.to_string(), mend)];
-        }
+    if let Err(error) = Runtime::load(&settings.runtime) {
+        return vec![Finding::failed(
+            Subject::Runtime,
+            "",
+            error.to_string(),
+            runtime_mend(&error),
+        )];
+    }
+    let version = version(&path).unwrap_or_else(|| "of an unknown version".to_owned());
+    let telemetry = if telemetry::is_off() {
+        Finding::ok(Subject::Runtime, "telemetry", "off")
+    } else {
+        Finding::failed(
+            Subject::Runtime,
+            "telemetry",
+            "the library may send usage data",
+            format!("set {}=1", telemetry::VARIABLE),
+        )
     };
-    let said = runtime.version();
-    let version = said.split_once("git-branch=").map_or(said, |(_, rest)| rest);
-    let version = version.split([',', ' ']).next().unwrap_or(version);
     vec![
-        Finding::ok(Subject::Runtime, "", format!("{}, {version}", path.display())),
-        telemetry(std::env::var(TELEMETRY).ok().as_deref()),
+        Finding::ok(Subject::Runtime, "", format!("{version}, {}", path.display())),
+        telemetry,
     ]
 }
 
-fn telemetry(variable: Option<&str>) -> Finding {
-    match variable {
-        Some("0") => Finding::warning(
-            Subject::Runtime,
-            "telemetry",
-            format!("{TELEMETRY}=0 allows it"),
-            format!("set {TELEMETRY}=1, or leave it unset: Kith then switches telemetry off itself"),
-        ),
-        _ => Finding::ok(Subject::Runtime, "telemetry", "off"),
+/// The version that the library was linked as; its own words about its build name a commit only.
+fn version(library: &Path) -> Option<String> {
+    const MARK: &[u8] = b"VERS_1.";
+    let bytes = std::fs::read(library).ok()?;
+    let at = bytes.windows(MARK.len()).position(|window| window == MARK)? + MARK.len();
+    let rest = bytes.get(at..)?.iter().take(16);
+    let digits = rest.take_while(|byte| byte.is_ascii_digit() || **byte == b'.');
+    Some(format!(
+        "1.{}",
+        digits.map(|byte| char::from(*byte)).collect::<String>()
+    ))
+}
+
+fn runtime_mend(error: &RuntimeError) -> String {
+    match error {
+        RuntimeError::Telemetry => format!("set {}=1", telemetry::VARIABLE),
+        RuntimeError::Library { .. } | RuntimeError::Environment(_) => {
+            "name the library with `runtime.library` or KITH_RUNTIME_LIBRARY: ONNX Runtime 1.17 or newer of this machine's \
+             kind; in a checkout `cargo xtask models` brings it"
+                .to_owned()
+        }
+        RuntimeError::Provider { .. } | RuntimeError::NoCard { .. } => {
+            "look at the driver (`nvidia-smi`) and at `runtime.library`, which has to be built with CUDA; to go on without \
+             the card set `runtime.provider = \"auto\"` and `runtime.when_card_is_lost = \"cpu\"`"
+                .to_owned()
+        }
+        RuntimeError::ExternalData { .. } | RuntimeError::Network { .. } => {
+            "give the catalogue a network that is one file and that this runtime knows; see the lines about models".to_owned()
+        }
     }
 }
 
@@ -64,50 +92,77 @@ pub(super) fn provider(settings: &Settings, _: &Context) -> Vec<Finding> {
         )),
     }
     match Networks::open(&runtime) {
-        Ok(networks) => {
-            let seen = networks.provider.to_string();
-            let asked_for_more = runtime.provider == Provider::Auto && has_card();
-            findings.push(if networks.provider.provider == Provider::Cpu && asked_for_more {
-                Finding::warning(
-                    Subject::Provider,
-                    "",
-                    seen,
-                    "there is a card, and the processor does the work: give `runtime.library` a library with CUDA, or set \
-                     `runtime.provider = \"cpu\"` if that is meant",
-                )
-            } else {
-                Finding::ok(Subject::Provider, "", seen)
-            });
-        }
+        Ok(networks) => findings.extend(in_use(runtime.provider, &networks.provider, Card::find().as_ref())),
         Err(error) => {
-            let mend = match error.downcast_ref::<RuntimeError>() {
-                Some(RuntimeError::Provider { .. }) => {
-                    "set `runtime.provider = \"auto\"` or \"cpu\" to go on without it; otherwise look at the driver \
-                     (`nvidia-smi`) and at `runtime.library`"
-                }
-                Some(RuntimeError::Library { .. } | RuntimeError::Environment(_)) => "see the line about the runtime",
-                _ => "see the lines about models",
-            };
+            let mend = error
+                .downcast_ref::<RuntimeError>()
+                .map_or_else(|| "see the lines about models".to_owned(), runtime_mend);
             findings.push(Finding::failed(Subject::Provider, "", format!("{error:#}"), mend));
         }
     }
     findings
 }
 
-/// Whether NVIDIA's driver says that there is a card.
-fn has_card() -> bool {
-    std::path::Path::new("/dev/nvidiactl").exists()
+/// What runs the networks, and a line for each network with the proof.
+fn in_use(wish: Provider, used: &ProviderInUse, card: Option<&Card>) -> Vec<Finding> {
+    let seen = match card {
+        Some(card) => format!("{used}; card: {card}"),
+        None => used.to_string(),
+    };
+    let idle = card.is_some() && wish == Provider::Auto && used.provider == Provider::Cpu;
+    let mut findings = vec![if idle {
+        Finding::warning(
+            Subject::Provider,
+            "",
+            seen,
+            "there is a card, and the processor does the work: give `runtime.library` a library with CUDA, or set \
+             `runtime.provider = \"cpu\"` if that is meant",
+        )
+    } else {
+        Finding::ok(Subject::Provider, "", seen)
+    }];
+    for proof in &used.networks {
+        let said = proof.to_string();
+        let words = said.split_once(" on ").map_or(said.as_str(), |(_, words)| words);
+        findings.push(Finding::ok(Subject::Provider, proof.network, words));
+    }
+    findings
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::commands::check::State;
+    use crate::runtime::{NetworkProof, Proven};
 
     #[test]
-    fn telemetry_that_somebody_allows_is_a_warning() {
-        for (variable, state) in [(None, State::Ok), (Some("1"), State::Ok), (Some("0"), State::Warning)] {
-            assert_eq!(telemetry(variable).state, state, "{variable:?}");
+    fn a_card_that_does_nothing_is_a_warning() {
+        let card = Card {
+            name: "NVIDIA T4".to_owned(),
+            memory_mib: None,
+            driver: "550".to_owned(),
+            compute_capability: None,
+        };
+        let used = |provider| ProviderInUse {
+            provider,
+            passed_over: Vec::new(),
+            networks: vec![NetworkProof {
+                network: "pnet",
+                provider,
+                proven: Proven::EveryNode { nodes: 14 },
+            }],
+            card: None,
+            lost: None,
+        };
+        for (wish, provider, card, state) in [
+            (Provider::Auto, Provider::Cpu, Some(&card), State::Warning),
+            (Provider::Cpu, Provider::Cpu, Some(&card), State::Ok),
+            (Provider::Auto, Provider::Cpu, None, State::Ok),
+            (Provider::Auto, Provider::Cuda, Some(&card), State::Ok),
+        ] {
+            let findings = in_use(wish, &used(provider), card);
+            assert_eq!(findings[0].state, state, "{wish} {provider}");
+            assert_eq!(findings[1].seen, format!("{provider} (all 14 nodes of a run)"));
         }
     }
 }
