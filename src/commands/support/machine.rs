@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::camera::find_program;
+use crate::card::Card;
 
 /// Kernel, distribution, processor, memory, cards, FFmpeg.
 pub(super) fn machine() -> String {
@@ -27,14 +28,8 @@ pub(super) fn machine() -> String {
     if let Ok(board) = fs::read_to_string("/proc/device-tree/model") {
         lines.push(format!("board     {}", board.trim_matches(['\0', '\n'])));
     }
-    if let Some(cards) = output(
-        "nvidia-smi",
-        &["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"],
-    ) {
-        lines.extend(cards.lines().map(|card| format!("card      {card}")));
-    } else {
-        lines.push("card      nvidia-smi names none".to_owned());
-    }
+    let card = Card::find().map_or("none".to_owned(), |card| card.to_string());
+    lines.push(format!("card      {card}"));
     lines.push(format!("sqlite    {}", rusqlite::version()));
     let ffmpeg = output("ffmpeg", &["-version"]);
     lines.extend(ffmpeg.and_then(|said| Some(format!("decoder   {}", said.lines().next()?))));
