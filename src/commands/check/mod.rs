@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 
 pub use daemon::socket as daemon_socket;
 pub use finding::{Finding, State, Subject};
+use indicatif::ProgressBar;
 
 use super::Common;
 use super::terminal::say;
@@ -102,18 +103,28 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let subjects = wanted(&context, &args.only);
     let page = page::Page::new();
     let within = Duration::from_secs(args.within);
+    let spinner = spinner("cameras and the broker take a moment");
     let findings = examine(&context, &subjects, within, |finding| {
-        if args.json {
-            say(serde_json::to_string(finding).map_err(io::Error::from)?)
+        let line = if args.json {
+            serde_json::to_string(finding).map_err(io::Error::from)?
         } else {
-            say(page.finding(finding))
-        }
+            page.finding(finding)
+        };
+        spinner.suspend(|| say(line))
     })?;
+    spinner.finish_and_clear();
     if !args.json {
         say(page.summary(&findings))?;
     }
     let well = findings.iter().all(|finding| finding.state != State::Failed);
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Says on a terminal that it goes on.
+pub(super) fn spinner(message: &'static str) -> ProgressBar {
+    let spinner = ProgressBar::new_spinner().with_message(message);
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    spinner
 }
 
 /// The subjects to look at, in the report's order: `only`, or all. A configuration that can't be used is always named,

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use super::Common;
-use super::check::{Context, Finding, Subject, daemon_socket, examine};
+use super::check::{Context, Finding, Subject, daemon_socket, examine, spinner};
 use super::terminal::say;
 use crate::admin::{Client, Verb};
 use crate::gallery::Gallery;
@@ -97,7 +97,9 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
 
 /// All that may be of use. Nothing here needs to be clean yet, but what nobody could clean afterwards is left out.
 fn gather(context: &Arc<Context>, redactor: &Redactor) -> anyhow::Result<Vec<Part>> {
+    let spinner = spinner("checking everything takes a moment");
     let findings = examine(context, &Subject::ALL, WITHIN, |_| Ok(()))?;
+    spinner.finish_and_clear();
     let configuration = std::fs::read_to_string(&context.file)
         .map_err(|error| error.to_string())
         .and_then(|text| config::redacted(&text));
