@@ -92,7 +92,7 @@ fn findings(mqtt: &MqttSettings, questions: &Questions, answers: &Answers, now: 
             let may: Vec<&str> = questions.write.iter().map(|(topic, _)| topic.as_str()).collect();
             let mut seen = format!("may write {}", may.join(", "));
             if !questions.read.is_empty() {
-                seen += &format!("; may read {}", questions.read.join(", "));
+                seen += &format!("; may subscribe to {}", questions.read.join(", "));
             }
             findings.push(Finding::ok(Subject::Broker, "rights", seen));
         }

@@ -147,27 +147,27 @@ fn missing(id: &str, path: &Path, kind: ErrorKind) -> String {
 const WORDS: [(&[&str], &str); 8] = [
     (
         &["401", "Unauthorized", "403", "Forbidden", "user or password"],
-        "give the camera's login with `username` and `password_file` of",
+        "give the camera's login with `username` and `password_file`",
     ),
     (
         &["404", "Not Found"],
-        "correct the path in `url` (the camera's manual names it) of",
+        "correct the path in `url` (the camera's manual names it)",
     ),
     (
         &["resolve host", "Name or service", "failed to lookup"],
-        "correct the host name in `url`, or write the camera's IP address there, of",
+        "correct the host name in `url`, or write the camera's IP address there",
     ),
     (
         &["Connection refused"],
-        "correct the port in `url`, or switch the stream on in the camera's own settings, of",
+        "correct the port in `url`, or switch the stream on in the camera's own settings",
     ),
     (
         &["No route to host", "unreachable", "timed out", "timeout"],
-        "is it switched on and in this network (`ping` it)? Correct the address in `url` of",
+        "is it switched on and in this network (`ping` it)? Otherwise correct the address in `url`",
     ),
     (
         &["busy"],
-        "another program uses the camera: stop it, or is it Kith's own daemon? That is `url` of",
+        "another program uses the camera: stop it; Kith's own daemon does too while it runs",
     ),
     (
         &[
@@ -176,7 +176,7 @@ const WORDS: [(&[&str], &str); 8] = [
             "hwaccel",
             "Failed to initialise VAAPI",
         ],
-        "this machine's hardware does not decode it: set `decode = \"cpu\"` for",
+        "this machine's hardware does not decode it: set `decode = \"cpu\"`",
     ),
     (
         &[
@@ -185,7 +185,7 @@ const WORDS: [(&[&str], &str); 8] = [
             "does not contain any stream",
             "matches no streams",
         ],
-        "that is no video that FFmpeg knows: correct `url` of",
+        "that is no video that FFmpeg knows: correct `url`",
     ),
 ];
 
@@ -195,7 +195,7 @@ fn from_words(camera: &CameraSettings, said: &str) -> String {
         .find(|(words, _)| words.iter().any(|word| said.contains(word)));
     let id = &camera.id;
     match found {
-        Some((_, mend)) => format!("{mend} {id}"),
+        Some((_, mend)) => format!("camera {id}: {mend}"),
         None if matches!(camera.address, Address::Rtsp(_) | Address::Http(_)) => {
             format!("try the address in another player, then correct `url` of {id}")
         }

@@ -139,7 +139,7 @@ fn gather(context: &Arc<Context>, redactor: &Redactor) -> anyhow::Result<Vec<Par
         },
         Part {
             name: "people.json",
-            why: "how many people and faces there are, in which embedding spaces",
+            why: "how many people and faces there are",
             content: people(context),
         },
         Part {

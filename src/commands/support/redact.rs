@@ -59,6 +59,11 @@ impl Redactor {
             let lines = text.lines().filter(|line| !line.starts_with("-----"));
             lines.for_each(|line| self.secret(line.trim()));
         }
+        if let Ok(settings) = &context.loaded
+            && let Some((user, _)) = &settings.mqtt.login
+        {
+            self.user(user);
+        }
         let text = fs::read_to_string(&context.file).unwrap_or_default();
         // Not only the addresses that are in use: one in a comment has a password too.
         for address in text.split(['"', '\'', ' ', '\n', '\t']) {
@@ -72,6 +77,7 @@ impl Redactor {
     /// The parts of an address that may be secrets.
     fn address(&mut self, url: &Url) {
         let Some(host) = url.host_str() else { return };
+        self.user(&percent_decoded(url.username()));
         self.secret(url.password().unwrap_or_default());
         for (_, value) in url.query_pairs() {
             self.secret(&value);
@@ -85,6 +91,17 @@ impl Redactor {
         // `user=admin&password=…` in a path.
         for part in path.split(['&', '/', ';']).filter_map(|part| part.split_once('=')) {
             self.secret(part.1);
+        }
+    }
+
+    /// A login. Not our own name, which says nothing and stands in every line.
+    fn user(&mut self, name: &str) {
+        if !name.is_empty() && name != "kith" {
+            self.words.push(Word {
+                text: name.to_owned(),
+                becomes: HIDDEN.to_owned(),
+                alone: true,
+            });
         }
     }
 
@@ -231,7 +248,7 @@ mod tests {
         let redactor = redactor();
         for (text, clean) in [
             ("password p@ss/w\"ord+1&2 there", "password *** there"),
-            ("rtsp://u:p%40ss%2Fw%22ord+1&2@cam", "rtsp://u:***@cam"),
+            ("rtsp://u:p%40ss%2Fw%22ord+1&2@cam", "rtsp://***:***@cam"),
             ("p%40ss%2Fw%22ord%2B1%262", "***"),
             (r#"{"password":"p@ss/w\"ord+1&2"}"#, r#"{"password":"***"}"#),
             ("cEBzcy93Im9yZCsxJjI=", "***"),

@@ -103,10 +103,6 @@ fn login_will_and_rights_are_tried() {
                 "`topic write homeassistant/device/+/config`",
             ],
         ),
-        (
-            "topic read homeassistant/status",
-            &["may not read homeassistant/status", "`topic read homeassistant/status`"],
-        ),
     ] {
         let broker = acl(&all.replace(&format!("{lacking}\n"), ""));
         let report = configure(&broker, "right");

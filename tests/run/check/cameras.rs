@@ -54,7 +54,7 @@ fn each_camera_that_fails_is_one_failure_with_its_mend() {
         (
             "text",
             "file:text.mp4".to_owned(),
-            &["no video that FFmpeg knows", "`url` of text"],
+            &["no video that FFmpeg knows", "camera text: "],
         ),
         (
             "gate",
@@ -64,7 +64,10 @@ fn each_camera_that_fails_is_one_failure_with_its_mend() {
         (
             "yard",
             format!("rtsp://viewer:s3cret@127.0.0.1:{rtsp_login}/user=x&password=pathsecret"),
-            &["401", "`username` and `password_file` of yard"],
+            &[
+                "401",
+                "camera yard: give the camera's login with `username` and `password_file`",
+            ],
         ),
         (
             "name",
@@ -74,7 +77,7 @@ fn each_camera_that_fails_is_one_failure_with_its_mend() {
         (
             "bell",
             format!("snapshot:http://127.0.0.1:{wants_login}/x"),
-            &["401", "`username` and `password_file` of bell"],
+            &["401", "camera bell: give the camera's login"],
         ),
         (
             "path",
