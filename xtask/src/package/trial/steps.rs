@@ -101,17 +101,20 @@ fn first_steps(trial: &mut Trial<'_>) {
     trial.refuses("kith check says that there is no camera", "kith check", "camera");
     trial.works("somebody writes the configuration", CONFIG);
     let check = trial.sh("kith check --json").said;
-    for what in [
-        "config",
-        "model mtcnn/pnet",
-        "model mobilefacenet/network",
-        "runtime",
-        "camera folder",
+    for (subject, about) in [
+        ("config", ""),
+        ("models", "mtcnn"),
+        ("models", "mobilefacenet"),
+        ("runtime", ""),
+        ("provider", "embedder"),
+        ("permissions", "state"),
+        ("camera", "folder"),
     ] {
-        let line = check.lines().find(|line| line.contains(&format!("\"what\":\"{what}")));
+        let place = format!("\"subject\":\"{subject}\",\"about\":\"{about}\"");
+        let line = check.lines().find(|line| line.contains(&place));
         trial.claim(
-            &format!("kith check finds {what} well"),
-            line.is_some_and(|line| line.contains("\"ok\":true")),
+            &format!("kith check finds {subject} {about} well"),
+            line.is_some_and(|line| line.contains("\"state\":\"ok\"")),
             &check,
         );
     }
