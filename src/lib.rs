@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod align;
 pub mod announce;
+pub mod backup;
 pub mod camera;
 pub mod card;
 pub mod commands;

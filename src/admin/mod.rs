@@ -33,6 +33,11 @@ pub fn is_in_group() -> bool {
     peers::are_we_in_group()
 }
 
+/// The number of the group whose members may administer, if there is the group.
+pub fn group_id() -> Option<u32> {
+    peers::group().map(nix::unistd::Gid::as_raw)
+}
+
 /// What can be asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]

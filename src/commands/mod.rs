@@ -1,6 +1,7 @@
 //! The command line: one file per command, each with its arguments and one function.
 
 pub mod as_camera;
+pub mod backup;
 pub mod bench;
 pub mod calibrate;
 pub mod check;
@@ -14,9 +15,11 @@ pub mod heads;
 pub mod health;
 pub mod identify;
 pub mod man;
+pub mod passphrase;
 pub mod people;
 pub mod photos;
 pub mod reload;
+pub mod restore;
 pub mod run;
 pub mod sightings;
 pub mod status;
@@ -233,6 +236,10 @@ pub enum Command {
     Unknown(unknown::Args),
     /// Install, list or remove trained heads
     Heads(heads::Args),
+    /// Write gallery, configuration and own models into one encrypted file
+    Backup(backup::Args),
+    /// Check a backup and put everything in it back
+    Restore(restore::Args),
     /// Say who is on photos
     Identify(identify::Args),
     /// Measure how right it is about clips whose visitors are known
@@ -274,6 +281,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Sightings(args) => sightings::run(args, common),
         Command::Unknown(args) => unknown::run(args, common),
         Command::Heads(args) => heads::run(args, common),
+        Command::Backup(args) => backup::run(args, common),
+        Command::Restore(args) => restore::run(args, common),
         Command::Identify(args) => identify::run(args, common),
         Command::Evaluate(args) => evaluate::run(args, common),
         Command::Explain(args) => explain::run(args, common),

@@ -25,20 +25,38 @@ pub use settings::{CameraSettings, DECIDE_WITHIN, LogSettings, MIN_SHOTS, Settin
 /// # Errors
 /// When the file can't be read or is no TOML, or with all mistakes in it.
 pub fn load(file: &Path) -> Result<Settings, ConfigError> {
-    let environment = config::Environment::with_prefix("KITH")
+    load_with(file, environment())
+}
+
+/// As [`load`], of `text` that is to stand in `file`.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(text: &str, file: &Path) -> Result<Settings, ConfigError> {
+    parse_with(text, file, environment())
+}
+
+fn environment() -> config::Environment {
+    config::Environment::with_prefix("KITH")
         .prefix_separator("__")
-        .separator("__");
-    load_with(file, environment)
+        .separator("__")
 }
 
 fn load_with(file: &Path, environment: config::Environment) -> Result<Settings, ConfigError> {
+    let text = std::fs::read_to_string(file).map_err(|error| ConfigError::Unreadable {
+        file: file.to_path_buf(),
+        problem: error.to_string(),
+    })?;
+    parse_with(&text, file, environment)
+}
+
+fn parse_with(text: &str, file: &Path, environment: config::Environment) -> Result<Settings, ConfigError> {
     let unreadable = |problem: String| ConfigError::Unreadable {
         file: file.to_path_buf(),
         problem,
     };
-    let text = std::fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))?;
     let layers = config::Config::builder()
-        .add_source(config::File::from_str(&text, config::FileFormat::Toml))
+        .add_source(config::File::from_str(text, config::FileFormat::Toml))
         .add_source(environment)
         .build()
         .map_err(|error| unreadable(error.to_string()))?;

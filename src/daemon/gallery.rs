@@ -14,7 +14,7 @@ use crate::admin::{Answer, Asked, Verb};
 use crate::event::ulid_text;
 use crate::gallery::{Gallery, GalleryError, PersonSummary, Who};
 use crate::heartbeat::BEAT;
-use crate::identify::IdentifierSource;
+use crate::identify::{Identifier, IdentifierSource};
 use crate::metrics::Instruments;
 use crate::publish::Saying;
 use crate::sightings::{Memory, Newcomer, Sightings, SightingsError, name_last_unknown, name_stranger};
@@ -94,13 +94,7 @@ impl GalleryDesk {
         if let Some(memory) = &self.memory {
             memory.people(people.iter().map(|summary| summary.person.uid).collect());
         }
-        let (identifier, left_out) = self.source.identifier_of_those_it_can(&self.gallery)?;
-        for person in left_out {
-            tracing::warn!(
-                person,
-                "has faces of another embedder only, and is not recognised; enrol the photos anew"
-            );
-        }
+        let identifier = identifier(&self.source, &self.gallery)?;
         *self.identifier.write().unwrap_or_else(PoisonError::into_inner) = identifier;
         tracing::info!(people = people.len(), "the gallery changed");
         self.instruments.set_people(people.len());
@@ -210,6 +204,19 @@ impl GalleryDesk {
         }
         answer(done)
     }
+}
+
+/// What recognises everybody in `gallery`, but for those whose faces are of another embedder only: one of them must not
+/// keep the others from being known.
+pub(super) fn identifier(source: &IdentifierSource, gallery: &Gallery) -> Result<Arc<dyn Identifier>, GalleryError> {
+    let (identifier, left_out) = source.identifier_of_those_it_can(gallery)?;
+    for person in left_out {
+        tracing::warn!(
+            person,
+            "has faces of another embedder only, and is not recognised; enrol the photos anew"
+        );
+    }
+    Ok(identifier)
 }
 
 /// Who is enrolled, but for those of whom nobody is to be told.

@@ -39,6 +39,7 @@ use cameras::{Cameras, Wiring};
 use gallery::GalleryDesk;
 use in_use::{NetworksInUse, networks_in_use};
 pub use node::would_be as node_id;
+pub(crate) use node::{LOCK_FILE, lock};
 use reload::FileWatch;
 use watchdog::{Watch, Watchdog};
 
@@ -117,7 +118,7 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
     state_dir::prepare(state)?;
     #[cfg(feature = "fault")]
     crate::fault::listen(state);
-    let _alone = node::lock(state)?;
+    let _alone = lock(state)?;
     let node: Arc<str> = node::id(settings.node.as_deref(), state)?.into();
     let outbox = Outbox::open(state)?;
     let instruments = Arc::new(Instruments {
@@ -214,7 +215,7 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
         tracing::info!(person = person.id, "a class of the head got a person without photos");
     }
     let gallery = Gallery::open(state)?;
-    let identifier = Arc::new(RwLock::new(source.identifier(Some(&gallery))?));
+    let identifier = Arc::new(RwLock::new(gallery::identifier(&source, &gallery)?));
     let people = gallery.people()?;
     if people.is_empty() {
         tracing::warn!("nobody is enrolled, so everybody is unknown; add people with `kith enroll NAME PHOTO…`");

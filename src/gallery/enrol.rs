@@ -10,6 +10,7 @@ use super::error::GalleryError;
 use super::name::{Name, unique_id};
 use super::people::find;
 use super::record::{self, MarginCrop, NewFace, Person, Source};
+use super::removed;
 use crate::detect::Face;
 use crate::quality::Quality;
 
@@ -144,6 +145,7 @@ pub(super) fn add_person(
         "INSERT INTO person (id, uid, name, role) VALUES (?, ?, ?, ?)",
         params![id, uid.to_string(), name.as_str(), role.map(Name::as_str)],
     )?;
+    removed::forget(transaction, uid)?;
     let mut person = Person::new(id, uid, name.clone());
     person.role = role.cloned();
     Ok((transaction.last_insert_rowid(), person))

@@ -10,6 +10,9 @@
 //! - `spaces`: vectors of one embedding space, re-embedding for another
 //! - `heads`: whom the classes of trained heads stand for
 //! - `exchange`: export and import
+//! - `removed`: who was removed, for restoring
+//! - `snapshot`: copies of one moment
+//! - `replace`: another gallery in place of this one
 //!
 //! Locks: every change is one `BEGIN IMMEDIATE` transaction, so SQLite's own write lock is the lock between commands.
 //! It covers the reading that a change depends on (is this id taken?), other processes wait for it, and the kernel
@@ -24,7 +27,10 @@ mod marks;
 mod name;
 mod people;
 mod record;
+mod removed;
+mod replace;
 mod schema;
+mod snapshot;
 mod spaces;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +44,7 @@ pub use marks::Threshold;
 pub use name::{MAX_NAME_CHARS, Name, NameError};
 pub use record::{FaceRecord, MarginCrop, NewFace, Person, PersonSummary, Source, VisitShot};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+pub use snapshot::{RESTORE_PREFIX, SNAPSHOT_PREFIX, SNAPSHOT_SUFFIX, Snapshot};
 pub use spaces::{ToReembed, Vectors};
 
 use crate::state_dir;

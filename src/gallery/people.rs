@@ -6,7 +6,7 @@ use super::bytes;
 use super::error::GalleryError;
 use super::name::Name;
 use super::record::{self, FaceRecord, PERSON_COLUMNS, Person, PersonSummary};
-use super::{Gallery, schema};
+use super::{Gallery, removed, schema};
 
 impl Gallery {
     /// Everybody, sorted by id.
@@ -87,35 +87,41 @@ impl Gallery {
     }
 
     /// Removes the people `wanted` (ids or names), all or none, with faces, crops and vectors, so that their bytes are
-    /// in no file of the state directory: deleted content is overwritten, the write-ahead log is emptied, and backups
-    /// from before a migration go too. Gives who they were.
+    /// in no file of the state directory: deleted content is overwritten, the write-ahead log is emptied, and copies from
+    /// before a migration or a restore go too. Gives who they were.
     ///
     /// # Errors
     /// When one of them isn't there, or the database fails. [`GalleryError::NotForgotten`] when they are gone but their
     /// bytes are not, since another program reads without a break, say.
     pub fn remove(&mut self, wanted: &[String]) -> Result<Vec<Person>, GalleryError> {
         let transaction = self.begin()?;
-        let mut removed: Vec<Person> = Vec::new();
+        let mut gone: Vec<Person> = Vec::new();
         let mut keys = Vec::new();
         for wanted in wanted {
             let (key, person) = find(&transaction, wanted)?;
             if !keys.contains(&key) {
                 keys.push(key);
-                removed.push(person);
+                gone.push(person);
             }
         }
-        for key in keys {
+        for (key, person) in keys.into_iter().zip(&gone) {
             transaction.execute("DELETE FROM person WHERE person = ?", [key])?;
+            removed::note(&transaction, person.uid)?;
         }
         transaction.commit()?;
         self.forget()?;
-        Ok(removed)
+        Ok(gone)
     }
 
     /// Makes a committed deletion real; see [`Gallery::remove`].
     pub(super) fn forget(&self) -> Result<(), GalleryError> {
-        let forgotten = schema::backups(&self.path).into_iter().try_for_each(|backup| {
-            std::fs::remove_file(&backup).map_err(|source| GalleryError::Unusable { path: backup, source })
+        let forgotten = schema::copies(&self.path).into_iter().try_for_each(|copy| {
+            let removed = if copy.is_dir() {
+                std::fs::remove_dir_all(&copy)
+            } else {
+                std::fs::remove_file(&copy)
+            };
+            removed.map_err(|source| GalleryError::Unusable { path: copy, source })
         });
         forgotten
             .and_then(|()| self.empty_log())

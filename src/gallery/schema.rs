@@ -7,6 +7,7 @@ use rusqlite::{Connection, MAIN_DB};
 use rusqlite_migration::{M, Migrations};
 
 use super::error::GalleryError;
+use super::snapshot::{RESTORE_PREFIX, SNAPSHOT_PREFIX, SNAPSHOT_SUFFIX};
 use crate::state_dir;
 
 /// Marks the file as a Kith gallery (`PRAGMA application_id`): `Kith` in ASCII.
@@ -98,6 +99,12 @@ const STEPS: &[&str] = &[
     DROP TABLE face;
     ALTER TABLE new_face RENAME TO face;
 ",
+    "
+    -- Who was removed: the sha256 of the uid's 26 letters, so that a backup from before doesn't bring them back unnoticed.
+    CREATE TABLE removed (
+        uid_sha256 BLOB PRIMARY KEY CHECK (length(uid_sha256) = 32)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The steps in rusqlite_migration's form.
@@ -116,21 +123,24 @@ fn backup_path(database: &Path, version: i64) -> PathBuf {
     database.with_file_name(format!("gallery.before-v{version}.sqlite"))
 }
 
-/// The backups beside `database` that migrations left.
-pub(super) fn backups(database: &Path) -> Vec<PathBuf> {
+/// What else holds the gallery's people beside `database`: copies from before migrations and restores, what a killed
+/// backup left, and folders of killed restores.
+pub(super) fn copies(database: &Path) -> Vec<PathBuf> {
     let entries = database
         .parent()
         .and_then(|folder| fs::read_dir(folder).ok())
         .into_iter()
         .flatten()
         .flatten();
+    let is_copy = |name: &str| {
+        // A copy that was cut short may have a journal beside it.
+        (name.starts_with("gallery.before-") && name.ends_with(SNAPSHOT_SUFFIX))
+            || name.starts_with(SNAPSHOT_PREFIX)
+            || name.starts_with(RESTORE_PREFIX)
+    };
     entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(is_copy))
         .map(|entry| entry.path())
-        .filter(|path| {
-            path.file_name()
-                .and_then(|name| name.to_str())
-                .is_some_and(|name| name.starts_with("gallery.before-v") && name.ends_with(".sqlite"))
-        })
         .collect()
 }
 
@@ -286,7 +296,7 @@ mod tests {
             .unwrap();
 
         let backup = backup_path(&database, newest + 1);
-        assert_eq!(backups(&database), std::slice::from_ref(&backup));
+        assert_eq!(copies(&database), std::slice::from_ref(&backup));
         let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&backup).unwrap()) & 0o777;
         assert_eq!(mode, 0o600);
         let old = Connection::open(backup).unwrap();

@@ -75,6 +75,20 @@ impl Catalogue {
         (catalogue, problems)
     }
 
+    /// Reads every `*.toml` in `models_d`, the user's own models alone.
+    ///
+    /// # Errors
+    /// As [`Self::read_with`].
+    pub fn own(models_d: &Path) -> Result<Self, CatalogueError> {
+        let mut catalogue = Self::default();
+        let files = toml_files(models_d).map_err(|source| CatalogueError::Unreadable {
+            path: models_d.to_path_buf(),
+            source,
+        })?;
+        files.iter().try_for_each(|file| catalogue.add(file))?;
+        Ok(catalogue)
+    }
+
     /// Adds the models in `file`, all or none.
     ///
     /// # Errors
@@ -129,6 +143,16 @@ impl Catalogue {
     /// The models, in the files' order.
     pub fn models(&self) -> impl Iterator<Item = &Model> {
         self.entries.iter().map(|entry| &entry.model)
+    }
+
+    /// The models, in the files' order, each with the file that holds its entry.
+    pub fn entries(&self) -> impl Iterator<Item = (&Model, &Path)> {
+        self.entries.iter().map(|entry| (&entry.model, entry.file.as_path()))
+    }
+
+    /// The files that were read.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// The file that holds the entry of this kind and name.

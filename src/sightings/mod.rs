@@ -55,6 +55,52 @@ impl Sightings {
         Ok(Self { connection, path })
     }
 
+    /// Copies the visits as they are at one moment into the empty file `into`. Others may go on writing meanwhile.
+    ///
+    /// # Errors
+    /// When the copy can't be written or the database fails.
+    pub fn snapshot(&self, into: &Path) -> Result<(), SightingsError> {
+        let path = into.to_string_lossy();
+        self.connection.execute("VACUUM INTO ?", [&path])?;
+        Ok(())
+    }
+
+    /// Whether no visit is remembered.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn is_empty(&self) -> Result<bool, SightingsError> {
+        Ok(!self.connection.prepare("SELECT 1 FROM visit")?.exists([])?)
+    }
+
+    /// Whether the database holds together, rows' references included.
+    ///
+    /// # Errors
+    /// [`SightingsError::Damaged`] with SQLite's words.
+    pub fn check(&self) -> Result<(), SightingsError> {
+        let verdict: String = self
+            .connection
+            .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        let is_broken = self.connection.prepare("PRAGMA foreign_key_check")?.exists([])?;
+        if verdict == "ok" && !is_broken {
+            Ok(())
+        } else {
+            Err(SightingsError::Damaged(verdict))
+        }
+    }
+
+    /// Replaces all visits by those of `other`, as one change.
+    ///
+    /// # Errors
+    /// When another program is writing, or the disk is full; then nothing was changed.
+    pub fn replace_with(&mut self, other: &Self) -> Result<(), SightingsError> {
+        let copying = rusqlite::backup::Backup::new(&other.connection, &mut self.connection)?;
+        match copying.step(-1)? {
+            rusqlite::backup::StepResult::Done => Ok(()),
+            _ => Err(SightingsError::Busy),
+        }
+    }
+
     /// The database file.
     pub fn path(&self) -> &Path {
         &self.path

@@ -10,7 +10,7 @@ use crate::progress;
 
 const GALLERY: &str = "/var/lib/kith/gallery.sqlite";
 /// Made before a migration to the newest schema version.
-const BACKUP: &str = "/var/lib/kith/gallery.before-v3.sqlite";
+const BACKUP: &str = "/var/lib/kith/gallery.before-v4.sqlite";
 /// As a person would write it; the broker isn't there.
 const CONFIG: &str = r#"printf '# mine\n[mqtt]\nurl = "mqtt://127.0.0.1:1883"\n[[camera]]\nid = "folder"\nurl = "dir:/srv"\nloop = true\n' >/etc/kith/kith.toml"#;
 
@@ -208,7 +208,7 @@ fn upgrade(trial: &mut Trial<'_>) -> Result<()> {
         "the first command migrates the gallery",
         "kith people list | grep Obama",
     );
-    trial.works("it is of version 3", &is_version(GALLERY, 3));
+    trial.works("it is of version 4", &is_version(GALLERY, 4));
     trial.works("the backup is of version 1", &is_version(BACKUP, 1));
     trial.says(
         "the backup is for nobody else's eyes",
