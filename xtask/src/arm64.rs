@@ -28,6 +28,13 @@ const PACKAGES: [&str; 11] = [
     "rustc",
 ];
 const TARGET: &str = "aarch64-unknown-linux-gnu";
+/// Cargo's configuration inside.
+const VENDORED: &str = "\
+[source.crates-io]
+replace-with = \"vendored\"
+[source.vendored]
+directory = \"/vendor\"
+";
 /// Where the programs go; absolute inside the root, too.
 const OUT: &str = "target/arm64";
 
@@ -76,14 +83,14 @@ fn build(checkout: &Checkout, copy: &Copy) -> Result<()> {
     .arg(&source);
     checkout::capture(&mut pack)?;
     // Debian's cargo gets the crates as files: it needs no network, and no registry's certificates.
-    let config = checkout::capture(
+    checkout::capture(
         checkout
             .cargo()
             .args(["vendor", "--locked", "--quiet"])
             .arg(copy.path("vendor")),
     )?;
-    let config = config.replace(&copy.path("vendor").display().to_string(), "/vendor");
-    fs::write(source.join(".cargo/config.toml"), config).context("can't write cargo's configuration into the root")?;
+    fs::write(source.join(".cargo/config.toml"), VENDORED)
+        .context("can't write cargo's configuration into the root")?;
     let mut cargo = copy.command_offline("cargo");
     cargo
         .args(["build", "--release", "--frozen", "--bins", "--target", TARGET])
