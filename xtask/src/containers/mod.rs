@@ -54,22 +54,22 @@ const VARIANTS: [Variant; 4] = [
     Variant {
         file: "deploy/docker/Dockerfile",
         given: &[("RUNTIME", "cpu")],
-        repeats: true,
+        not_again: &[],
     },
     Variant {
         file: "deploy/docker/Dockerfile",
         given: &[("RUNTIME", "cuda")],
-        repeats: true,
+        not_again: &[],
     },
     Variant {
         file: "Dockerfile.jetson",
         given: &[("JETPACK", "7")],
-        repeats: false,
+        not_again: &["set-up.sh program", "set-up.sh models \"$MODELS\""],
     },
     Variant {
         file: "Dockerfile.jetson",
         given: &[("JETPACK", "6")],
-        repeats: false,
+        not_again: &["set-up.sh program", "set-up.sh models \"$MODELS\""],
     },
 ];
 

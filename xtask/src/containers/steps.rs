@@ -34,8 +34,9 @@ pub(crate) struct Variant {
     pub(crate) file: &'static str,
     /// Build arguments.
     pub(crate) given: &'static [(&'static str, &'static str)],
-    /// Whether a step is run although the same was run in another variant, on another base.
-    pub(crate) repeats: bool,
+    /// Ends of steps that are not run again where the same was run in another variant, on another base: they would take
+    /// the compiler for minutes.
+    pub(crate) not_again: &'static [&'static str],
 }
 
 impl Variant {
@@ -220,7 +221,9 @@ impl<'a> Builder<'a> {
                     let elsewhere = self.kept.values().find_map(|built| built.done.get(&key));
                     let outcome = if let Some(before) = built.done.get(&key) {
                         format!("as in {before}, and not run again")
-                    } else if let Some(before) = elsewhere.filter(|_| word == "RUN" && !variant.repeats) {
+                    } else if let Some(before) =
+                        elsewhere.filter(|_| variant.not_again.iter().any(|end| text.ends_with(end)))
+                    {
                         whole = false;
                         format!("not run again: the same was run for {before}")
                     } else {
