@@ -92,6 +92,7 @@ fn fall_back() -> Result<(), String> {
     let mut supervisor = Supervisor::start(None);
     let daemon = home.run_with(&supervisor.environment());
     let heard = subscriber.wait("an event", |heard| heard.iter().any(|m| m.topic.ends_with("/event")));
+    let at_work = heard.len();
     let before = infos(&heard).pop().ok_or("no info")?;
     if before["provider"] != "cuda" || before["models"][0]["provider"] != "cuda" || before["card"].is_null() {
         return Err(format!("the card is not in {before}"));
@@ -110,7 +111,7 @@ fn fall_back() -> Result<(), String> {
     let heard = subscriber.wait("an event after the loss", |heard| {
         heard[so_far..].iter().any(|m| m.topic.ends_with("/event"))
     });
-    if heard.iter().any(|m| m.is("kith/box/status", "offline")) {
+    if heard[at_work..].iter().any(|m| m.is("kith/box/status", "offline")) {
         return Err(format!("it was offline:{}", list(&heard)));
     }
     if !daemon

@@ -129,7 +129,7 @@ fn the_figures_move_with_frames_and_events_and_name_nobody() {
     );
     assert_eq!(first.label("kith_runtime_info", "provider"), "cpu");
     for network in ["pnet", "rnet", "onet", "embedder"] {
-        let proven = [("network", network), ("provider", "cpu"), ("proven", "every_node")];
+        let proven = [("network", network), ("proven", "every_node"), ("provider", "cpu")];
         assert_eq!(first.value("kith_network_provider", &proven), 1.0, "{network}");
     }
     assert_eq!(first.value("kith_card_lost", &[]), 0.0);
