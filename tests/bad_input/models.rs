@@ -308,3 +308,34 @@ fn a_provider_that_is_not_there_is_an_error_by_name_and_announced_under_auto() {
         "{announced}"
     );
 }
+
+const SMALLEST: &str = "[mqtt]\nurl = \"mqtt://127.0.0.1:1\"\n[[camera]]\nid = \"door\"\nurl = \"file:clip.mp4\"\n";
+
+/// As above.
+#[test]
+fn without_tensorrt_there_is_nothing_to_warm_and_that_is_said() {
+    let desk = Desk::new();
+    let config = desk.write("kith.toml", SMALLEST.as_bytes());
+    let args = ["warm", "--config", config.to_str().unwrap()];
+    desk.kith(args).refused(3, &["nothing to warm", "built without it"]);
+    let said = desk.kith(args.into_iter().chain(["--json"]));
+    assert_eq!(said.code, Some(3), "{said:#?}");
+    let report = said.json().remove(0);
+    assert!(
+        report["nothing"].as_str().unwrap().contains("built without it"),
+        "{report}"
+    );
+    assert_eq!(report["engines"].as_array().unwrap().len(), 0);
+}
+
+/// As above.
+#[test]
+fn a_daemon_that_shall_stop_without_a_card_does_not_start_on_the_cpu() {
+    let desk = Desk::new();
+    let text = format!("[runtime]\nwhen_card_is_lost = \"stop\"\n{SMALLEST}");
+    let config = desk.write("kith.toml", text.as_bytes());
+    desk.kith(["run", "--config", config.to_str().unwrap()]).refused(
+        1,
+        &["no card runs the networks", "tensorrt:", "cuda:", "when_card_is_lost"],
+    );
+}

@@ -203,6 +203,7 @@ fn entry(name: &str, kind: Kind, files: BTreeMap<String, ModelFile>) -> Model {
         thresholds: None,
         calibration: None,
         accuracy: None,
+        half_precision: None,
         embedder: None,
         reads: None,
         classes: Vec::new(),
