@@ -41,7 +41,7 @@ fn unreadable(context: &Context) -> String {
             "name the file with --config FILE, or write one: deploy/kith.toml is an example".to_owned()
         }
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            format!("run this as the service's user: `sudo -u kith kith check --config {file}`")
+            format!("`sudo kith check --config {file}`")
         }
         _ => format!("correct the line of {file} that the message names"),
     }

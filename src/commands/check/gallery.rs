@@ -96,7 +96,7 @@ fn unreadable(context: &Context, why: &str) -> Finding {
         "",
         format!("can't read the gallery in {state}: {why}"),
         format!(
-            "run this as the service's user: `sudo -u kith kith check --config {}`; see the lines about permissions",
+            "`sudo kith check --config {}`; see the lines about permissions",
             context.file.display()
         ),
     )

@@ -57,7 +57,7 @@ fn state(folder: &Path) -> Vec<Finding> {
                 Subject::Permissions,
                 "state",
                 format!("can't look at the state folder {place}: {error}"),
-                "run this as the service's user, `sudo -u kith kith check`, or as root",
+                "run this as the service's user or as root: `sudo kith check`",
             )];
         }
     };
@@ -103,7 +103,7 @@ fn state(folder: &Path) -> Vec<Finding> {
                 "this runs as {}, the daemon as {name}: not everything can be looked at",
                 name_of(me.as_raw())
             ),
-            format!("`sudo -u {name} kith check`"),
+            "`sudo kith check`",
         ));
     } else if let Some(error) = unreadable {
         findings.push(Finding::failed(

@@ -134,6 +134,25 @@ fn what_is_broken_on_the_machine_says_its_mend() {
     }
 }
 
+/// `sudo kith enroll` with another folder's rights, say: the daemon could not open the file any more.
+#[test]
+fn a_file_of_somebody_else_is_named() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can give a file away");
+        return;
+    }
+    let home = Home::new();
+    home.enrol("Barack Obama", &["obama"]);
+    home.configure(1, "", &camera("shed", "dir:."));
+    std::os::unix::fs::chown(home.state().join("gallery.sqlite"), Some(65_534), None).unwrap();
+    let report = check(&home, &["--only", "permissions"]);
+    report.has(
+        "permissions state",
+        "failed",
+        &["not of the user root: gallery.sqlite", "`sudo chown -R root: "],
+    );
+}
+
 /// Looking changes nothing, not even what is wrong: the daemon would close the folder and migrate the gallery.
 #[test]
 fn a_check_leaves_the_state_as_it_is() {
