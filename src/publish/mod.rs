@@ -34,7 +34,7 @@ pub use desk::{Asked, Desk, Farewell, LARGEST_REQUEST_BYTES};
 pub use link::{Heard, LinkEvent, link, listener_options, options};
 pub use link_words::in_words;
 pub use outbox::{Depth, FromOutbox, Outbox, OutboxError, ToOutbox};
-pub use probe::{Answers, Questions, Refused, Trouble, probe};
+pub use probe::{Answers, Questions, Refused, Trouble, certificate_until, probe};
 pub use publisher::{Publisher, Publishing};
 pub use record::{Component, Kept};
 pub use states::{Info, ModelInfo, StatsSource};

@@ -14,6 +14,7 @@ use rumqttc::mqttbytes::v5::{ConnectReturnCode, LastWill, PubAckReason, Subscrib
 use rumqttc::tokio_rustls::TlsConnector;
 use rumqttc::tokio_rustls::rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rumqttc::tokio_rustls::rustls::crypto::ring;
+use rumqttc::tokio_rustls::rustls::pki_types::pem::PemObject;
 use rumqttc::tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rumqttc::tokio_rustls::rustls::server::ParsedCertificate;
 use rumqttc::tokio_rustls::rustls::{CertificateError, Error as TlsError, RootCertStore};
@@ -210,6 +211,12 @@ async fn secure(settings: &MqttSettings, stream: TcpStream) -> Result<Option<Tim
         },
         Ok(Ok(stream)) => Ok(stream.get_ref().1.peer_certificates().and_then(holds_until)),
     }
+}
+
+/// When the first certificate in the PEM text expires.
+pub fn certificate_until(pem: &[u8]) -> Option<Timestamp> {
+    let chain: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()?;
+    holds_until(&chain)
 }
 
 /// When the first of `chain` expires, told by a check at a moment when everything has.

@@ -9,7 +9,7 @@ use rumqttc::tokio_rustls::rustls::{CertificateError, Error as TlsError};
 use super::{Context, Finding, Subject};
 use crate::config::{MqttSettings, Settings};
 use crate::daemon::node_id;
-use crate::publish::{Answers, Questions, Topics, Trouble, probe};
+use crate::publish::{Answers, Questions, Topics, Trouble, certificate_until, probe};
 
 /// A certificate that expires within this is worth a warning.
 const SOON: SignedDuration = SignedDuration::from_hours(21 * 24);
@@ -49,7 +49,10 @@ fn findings(mqtt: &MqttSettings, questions: &Questions, answers: &Answers, now: 
     let place = format!("mqtt{}://{}:{}", if mqtt.tls { "s" } else { "" }, mqtt.host, mqtt.port);
     let mut findings = Vec::new();
     if let Some(until) = answers.secured {
-        findings.push(certificate(until, now));
+        findings.push(certificate("its", until, now));
+    }
+    if let Some((pem, _)) = &mqtt.client_pem {
+        findings.push(certificate("our", certificate_until(pem), now));
     }
     if answers.accepted {
         let who = mqtt
@@ -111,23 +114,31 @@ fn filter(topic: &str, mqtt: &MqttSettings, questions: &Questions) -> String {
     }
 }
 
-fn certificate(until: Option<Timestamp>, now: Timestamp) -> Finding {
+/// `whose` is `its`, the broker's, or `our`.
+fn certificate(whose: &str, until: Option<Timestamp>, now: Timestamp) -> Finding {
+    let (about, renew) = match whose {
+        "our" => ("our certificate", "renew the certificate of `mqtt.client_cert_file`"),
+        _ => ("tls", "renew the broker's certificate, and let it read the new one"),
+    };
     let Some(until) = until else {
-        return Finding::ok(Subject::Broker, "tls", "its certificate is in order");
+        return Finding::ok(Subject::Broker, about, format!("{whose} certificate is in order"));
     };
     let day = until.strftime("%Y-%m-%d");
-    if until.duration_since(now) < SOON {
-        Finding::warning(
+    if until < now {
+        Finding::failed(
             Subject::Broker,
-            "tls",
-            format!("its certificate expires on {day}; from then on there is no connection"),
-            "renew the broker's certificate, and let it read the new one",
+            about,
+            format!("{whose} certificate has expired on {day}"),
+            renew,
         )
+    } else if until.duration_since(now) < SOON {
+        let seen = format!("{whose} certificate expires on {day}; from then on there is no connection");
+        Finding::warning(Subject::Broker, about, seen, renew)
     } else {
         Finding::ok(
             Subject::Broker,
-            "tls",
-            format!("its certificate is in order, until {day}"),
+            about,
+            format!("{whose} certificate is in order, until {day}"),
         )
     }
 }
@@ -226,10 +237,11 @@ mod tests {
         for (until, state) in [
             (Some("2026-12-10T00:00:00Z"), State::Warning),
             (Some("2027-02-01T00:00:00Z"), State::Ok),
+            (Some("2026-11-01T00:00:00Z"), State::Failed),
             (None, State::Ok),
         ] {
             let until = until.map(|text| text.parse().unwrap());
-            assert_eq!(certificate(until, now).state, state, "{until:?}");
+            assert_eq!(certificate("our", until, now).state, state, "{until:?}");
         }
     }
 }

@@ -172,6 +172,19 @@ fn certificates_say_what_is_wrong_with_them() {
     );
 
     let broker = authority.broker("server", "require_certificate true\n");
+    authority.sign_until("client", "kith-box", 5);
+    let keys = format!(
+        "client_cert_file = \"{}\"\nclient_key_file = \"{}\"\n",
+        authority.file("client.pem").display(),
+        authority.file("client.key").display()
+    );
+    let report = with(&broker, &authority, &keys);
+    report.has("broker login", "ok", &["accepts us"]);
+    report.has(
+        "broker our certificate",
+        "warning",
+        &["expires on ", "`mqtt.client_cert_file`"],
+    );
     with(&broker, &authority, "").has(
         "broker tls",
         "failed",
