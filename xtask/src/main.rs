@@ -3,6 +3,7 @@
 
 mod arm64;
 mod bench;
+mod boot;
 mod calibrate;
 mod checkout;
 mod containers;
@@ -50,6 +51,7 @@ enum Command {
     Containers(containers::Args),
     Package(package::Args),
     Arm64(arm64::Args),
+    Boot(boot::Args),
 }
 
 fn main() -> ExitCode {
@@ -78,5 +80,6 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Containers(args) => containers::run(args, &checkout),
         Command::Package(args) => package::run(args, &checkout),
         Command::Arm64(args) => arm64::run(args, &checkout),
+        Command::Boot(args) => boot::run(args, &checkout),
     }
 }

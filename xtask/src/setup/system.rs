@@ -27,6 +27,8 @@ pub(crate) enum Tool {
     Bubblewrap,
     /// systemd-analyze, which judges the unit.
     Systemd,
+    /// Boots a machine with the unit.
+    Qemu,
 }
 
 impl Tool {
@@ -41,6 +43,7 @@ impl Tool {
             Self::Mmdebstrap => "mmdebstrap",
             Self::Bubblewrap => "bubblewrap",
             Self::Systemd => "systemd-analyze",
+            Self::Qemu => "qemu-system-x86_64",
         }
     }
 
@@ -58,6 +61,7 @@ impl Tool {
             Self::Mmdebstrap => works("mmdebstrap", &["--version"]),
             Self::Bubblewrap => works("bwrap", &["--version"]),
             Self::Systemd => works("systemd-analyze", &["--version"]),
+            Self::Qemu => works("qemu-system-x86_64", &["--version"]),
         }
     }
 
@@ -72,6 +76,7 @@ impl Tool {
             Self::Mmdebstrap => ["mmdebstrap"; 3],
             Self::Bubblewrap => ["bubblewrap"; 3],
             Self::Systemd => ["systemd"; 3],
+            Self::Qemu => ["qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86"],
         };
         match manager.program {
             "dnf" => dnf,
