@@ -91,6 +91,11 @@ pub(crate) fn of(image: &str, checkout: &Checkout, setup: &Setup<'_>, keep: Opti
         _ => return Ok(None),
     };
     if is_old {
+        // What it made is made anew.
+        let out = base.copy.path("out");
+        if out.exists() {
+            fs::remove_dir_all(&out).with_context(|| format!("can't remove {}", out.display()))?;
+        }
         base.stands_for += ", with what an earlier run had compiled and fetched";
     }
     Ok(Some(base))

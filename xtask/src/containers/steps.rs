@@ -319,6 +319,10 @@ impl<'a> Builder<'a> {
                     fs::create_dir_all(parent).with_context(failed)?;
                 }
                 fs::copy(&from, &to).with_context(failed)?;
+                // As an engine does, and so that cargo sees what is still as it was.
+                let changed = fs::metadata(&from).and_then(|from| from.modified());
+                let copy = fs::File::options().write(true).open(&to).with_context(failed)?;
+                changed.and_then(|time| copy.set_modified(time)).with_context(failed)?;
             }
         }
         Ok(())
