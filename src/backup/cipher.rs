@@ -103,7 +103,9 @@ fn told(error: DecryptError) -> anyhow::Error {
         DecryptError::DecryptionFailed | DecryptError::NoMatchingKeys | DecryptError::KeyDecryptionFailed => {
             anyhow::anyhow!("that is not its passphrase (or its first bytes are damaged)")
         }
-        DecryptError::UnknownFormat => anyhow::anyhow!("it is encrypted in a newer form than this Kith knows"),
+        DecryptError::UnknownFormat => {
+            anyhow::anyhow!("its first bytes are damaged, or it is encrypted in a newer form than this Kith knows")
+        }
         DecryptError::ExcessiveWork { .. } => {
             anyhow::anyhow!("its passphrase would take more than 1 GB of memory to check, which no backup of Kith does")
         }
