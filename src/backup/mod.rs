@@ -25,6 +25,6 @@ pub use configuration::Configuration;
 pub use gather::{Gathered, Source, gather};
 pub use manifest::{CONFIG, FORMAT_VERSION, FileEntry, GALLERY, LeftOut, MODELS_D, Manifest, NODE_ID, SIGHTINGS};
 pub use open::Backup;
-pub use place::{Placed, adopt, place};
+pub use place::{Placed, place};
 pub use plan::{Change, Plan, Staged, Target, stage};
 pub use write::write;

@@ -70,7 +70,6 @@ pub fn place(staged: &mut Staged, target: &Target, gallery_of_now: Option<Galler
             }
         };
         gallery.replace_with(&staged.gallery)?;
-        adopt(gallery.path(), &target.state);
         Ok(())
     })();
     if let Err(error) = changed {
@@ -141,7 +140,7 @@ fn chown(path: &Path, user: u32, group: u32) -> io::Result<()> {
 }
 
 /// Gives `path` the owner of `folder`, where root works for a service.
-pub fn adopt(path: &Path, folder: &Path) {
+fn adopt(path: &Path, folder: &Path) {
     if let Ok(folder) = fs::metadata(folder)
         && rustix::process::geteuid().is_root()
     {
@@ -232,7 +231,6 @@ fn the_rest(staged: &Staged, target: &Target) -> anyhow::Result<()> {
         old.keep_people(&people)?;
         let mut visits = Sightings::open(state)?;
         visits.replace_with(&old)?;
-        adopt(visits.path(), state);
     }
     sync(state);
     Ok(())

@@ -73,9 +73,6 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
             target.state.display()
         )
     })?;
-    if !args.check {
-        backup::adopt(&target.state.join(daemon::LOCK_FILE), &target.state);
-    }
     let now = match Gallery::exists(&target.state).then(|| Gallery::open(&target.state)) {
         Some(Err(error @ (GalleryError::Damaged(_) | GalleryError::Foreign { .. }))) => {
             return Err(error).context("move the gallery.sqlite* that are here away, and restore in their place");

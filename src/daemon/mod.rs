@@ -38,8 +38,8 @@ use serde_json::{Value, json};
 use cameras::{Cameras, Wiring};
 use gallery::GalleryDesk;
 use in_use::{NetworksInUse, networks_in_use};
+pub(crate) use node::lock;
 pub use node::would_be as node_id;
-pub(crate) use node::{LOCK_FILE, lock};
 use reload::FileWatch;
 use watchdog::{Watch, Watchdog};
 

@@ -10,8 +10,6 @@ use rustix::fs::{FlockOperation, flock};
 use crate::state_dir;
 
 const ID_FILE: &str = "node-id";
-/// The file that is locked while a daemon works on a state folder.
-pub(crate) const LOCK_FILE: &str = "daemon.lock";
 
 /// The configured id; else the one in the state folder; else one made of the host name, which is kept there: a box
 /// whose host name changes must not become another node.
@@ -69,7 +67,7 @@ fn slug(text: &str) -> String {
 
 /// Held as long as the daemon runs; the kernel gives it up however the daemon ends.
 pub(crate) fn lock(state: &Path) -> anyhow::Result<File> {
-    let path = state.join(LOCK_FILE);
+    let path = state.join("daemon.lock");
     let file = state_dir::open_private_file(&path).with_context(|| format!("can't use {}", path.display()))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         bail!(
