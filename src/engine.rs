@@ -29,8 +29,9 @@ use crate::runtime::{Provider, ProviderInUse, RuntimeSettings, WhenCardIsLost};
 const ROOM: usize = 64;
 /// After so many failures in a row the card or the library is gone, not one picture bad.
 const FAILURES_UNTIL_DEAD: u32 = 10;
-/// A graphics card may build what it runs for minutes at the first picture of a size (TensorRT does), which is no hang.
-const BUILD: Duration = Duration::from_secs(15 * 60);
+/// A graphics card looks for the fastest way at the first picture of a size, which takes seconds, and is no hang for so
+/// long, however impatient the settings are. TensorRT's engines are built ahead.
+const FIRST_RUN: Duration = Duration::from_secs(60);
 /// Opening the networks on the CPU takes a second; a slow disk may take longer.
 const OPEN: Duration = Duration::from_secs(60);
 
@@ -159,22 +160,15 @@ pub fn start(
                     embedder: networks.embedder.model().clone(),
                     alignment: networks.embedder.alignment(),
                 };
-                tracing::info!(
-                    provider = %facts.provider,
-                    proven = facts.provider.proofs(),
-                    card = facts.provider.card.as_ref().map(tracing::field::display),
-                    embedder = %facts.embedder.name,
-                    took_ms = began.elapsed().as_millis(),
-                    "the networks are open"
-                );
+                say_what_is_open(&facts, began.elapsed());
                 // From now on; opening may take as long as it does.
                 let engine = Engine {
-                    builds: networks.provider.provider != Provider::Cpu,
+                    on_a_card: networks.provider.provider != Provider::Cpu,
                     networks,
                     settings,
                     meter,
                     pulse: heartbeats.pulse("engine"),
-                    built: HashSet::new(),
+                    seen: HashSet::new(),
                     last_error: String::new(),
                 };
                 tell(EngineNews::Opened(Box::new(Ok(facts))));
@@ -188,14 +182,31 @@ pub fn start(
     Ok((sender, thread))
 }
 
+fn say_what_is_open(facts: &EngineFacts, took: Duration) {
+    tracing::info!(
+        provider = %facts.provider,
+        proven = facts.provider.proofs(),
+        card = facts.provider.card.as_ref().map(tracing::field::display),
+        embedder = %facts.embedder.name,
+        took_ms = took.as_millis(),
+        "the networks are open"
+    );
+    if let Some(reason) = facts.provider.why_lost() {
+        tracing::warn!(
+            %reason,
+            "the CPU runs the networks although a graphics card should; if that is meant, set runtime.provider to \"cpu\""
+        );
+    }
+}
+
 struct Engine {
     networks: Networks,
     settings: RuntimeSettings,
     meter: Arc<Meter>,
     pulse: Pulse,
-    /// Whether the first run of a shape may take minutes.
-    builds: bool,
-    built: HashSet<Shape>,
+    /// Whether the first run of a shape takes longer.
+    on_a_card: bool,
+    seen: HashSet<Shape>,
     /// What the runtime said when a network failed last.
     last_error: String,
 }
@@ -272,6 +283,14 @@ impl Engine {
         self.settings.provider = Provider::Cpu;
         match Networks::open(&self.settings) {
             Ok(mut networks) => {
+                if let Some(difference) = networks.differ_from(&self.networks) {
+                    tracing::error!(
+                        %difference,
+                        "the CPU does not take over from the lost card: the models are not those of the start any more; the \
+                         daemon ends, so that it starts with the new ones"
+                    );
+                    return false;
+                }
                 networks.provider = networks.provider.after_the_loss_of(&lost, &self.last_error);
                 tracing::error!(
                     lost = %lost.provider,
@@ -284,7 +303,7 @@ impl Engine {
                 let networks = crate::fault::in_place_of(networks);
                 // Taken down in order, the old sessions would talk to the card, and may hang or abort with it.
                 std::mem::forget(std::mem::replace(&mut self.networks, networks));
-                self.builds = false;
+                self.on_a_card = false;
                 self.pulse.hurry();
                 true
             }
@@ -300,8 +319,8 @@ impl Engine {
 
     /// Before each run: says how long it may take.
     fn begins(&mut self, shape: Shape) {
-        if self.builds && self.built.insert(shape) {
-            self.pulse.patience(BUILD);
+        if self.on_a_card && self.seen.insert(shape) {
+            self.pulse.patience(FIRST_RUN);
         } else {
             self.pulse.hurry();
         }

@@ -52,6 +52,8 @@ pub struct Networks {
     pub embedder: Embedder,
     /// What really runs them, and why not something better.
     pub provider: ProviderInUse,
+    /// Name and sha256 of each network's file.
+    pub files: [(&'static str, String); 4],
 }
 
 /// The files of a detector and an embedder, each with the sha256 that the catalogue says.
@@ -131,10 +133,28 @@ impl Networks {
         let runtime = Runtime::load(settings)?;
         let ([pnet, rnet, onet, embedding], provider) = runtime.open(settings, files.networks())?;
         Ok(Self {
+            files: files.files.each_ref().map(|file| (file.name, file.sha256.clone())),
             detector: Box::new(Mtcnn::new([pnet, rnet, onet])),
             embedder: Embedder::new(embedding, files.embedder)?,
             provider,
         })
+    }
+
+    /// What keeps these networks from going on with the work of `before`, in words: other networks, or vectors that mean
+    /// something else. `None` where they can.
+    pub fn differ_from(&self, before: &Self) -> Option<String> {
+        let other = self.files.iter().zip(&before.files).find(|(now, then)| now != then);
+        if let Some(((name, now), (_, then))) = other {
+            return Some(format!("the sha256 of {name} is {now}, and was {then}"));
+        }
+        let (now, then) = (self.embedder.model(), before.embedder.model());
+        let changed = |what: &str, now: &str, then: &str| {
+            (now != then).then(|| format!("the embedder's {what} is {now}, and was {then}"))
+        };
+        changed("name", &now.name, &then.name)
+            .or_else(|| changed("embedding_space", &now.embedding_space, &then.embedding_space))
+            .or_else(|| changed("alignment", &now.alignment, &then.alignment))
+            .or_else(|| changed("input", &format!("{:?}", now.input), &format!("{:?}", then.input)))
     }
 
     /// Embeds `faces` of `picture` in one run; `None` for a face that can't be aligned.

@@ -421,6 +421,7 @@ impl Running<'_> {
             "missing": instruments.missing(),
             "provider": self.wiring.facts.provider.to_string(),
             "card": self.wiring.facts.provider.card.as_ref().map(ToString::to_string),
+            "lost": self.wiring.facts.provider.why_lost(),
             "networks": self.wiring.facts.provider.networks,
             "cameras": cameras,
             "people": instruments.people.load(Ordering::Relaxed),

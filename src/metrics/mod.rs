@@ -106,10 +106,7 @@ impl Instruments {
         };
         let provider = match self.open() {
             None => "networks not open".to_owned(),
-            Some((in_use, _)) => match in_use.lost {
-                None => in_use.provider.to_string(),
-                Some(lost) => format!("{} since {lost} lost its card", in_use.provider),
-            },
+            Some((in_use, _)) => in_use.in_short(),
         };
         format!(
             "{deliver} of {} cameras deliver, {} people enrolled, {broker}, {} events wait, {provider}",
@@ -174,7 +171,7 @@ impl Instruments {
             )?;
             page.gauge(
                 "kith_card_lost",
-                "1 since the graphics card failed and the CPU took over, else 0",
+                "1 while the CPU runs the networks although a graphics card was found or asked for by name, else 0",
                 f64::from(u8::from(in_use.lost.is_some())),
             )?;
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::event::EventKind;
-use crate::runtime::{NetworkProof, Proven, Provider};
+use crate::runtime::{Lost, NetworkProof, Proven, Provider};
 
 fn instruments() -> Arc<Instruments> {
     let cameras = Roster::default();
@@ -24,7 +24,7 @@ fn instruments() -> Arc<Instruments> {
     })
 }
 
-fn in_use(provider: Provider, lost: Option<Provider>) -> ProviderInUse {
+fn in_use(provider: Provider, lost: Option<Lost>) -> ProviderInUse {
     ProviderInUse {
         provider,
         passed_over: Vec::new(),
@@ -103,7 +103,10 @@ fn a_lost_card_is_in_the_figures_and_in_the_line() {
         before.contains(&on("cuda")) && before.contains("kith_card_lost 0"),
         "{before}"
     );
-    instruments.set_open(&in_use(Provider::Cpu, Some(Provider::Cuda)), &"model".into());
+    instruments.set_open(
+        &in_use(Provider::Cpu, Some(Lost::AtWork(Provider::Cuda))),
+        &"model".into(),
+    );
     let after = page(&instruments).unwrap();
     assert!(
         after.contains(&on("cpu")) && after.contains("kith_card_lost 1"),
@@ -112,6 +115,14 @@ fn a_lost_card_is_in_the_figures_and_in_the_line() {
     assert!(!after.contains(&on("cuda")), "{after}");
     assert!(
         instruments.line().ends_with(", cpu since cuda lost its card"),
+        "{}",
+        instruments.line()
+    );
+    // After a reboot without the card the alert stays.
+    instruments.set_open(&in_use(Provider::Cpu, Some(Lost::AtTheStart)), &"model".into());
+    assert!(page(&instruments).unwrap().contains("kith_card_lost 1"));
+    assert!(
+        instruments.line().ends_with(", cpu without its card"),
         "{}",
         instruments.line()
     );

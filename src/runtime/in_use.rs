@@ -19,8 +19,18 @@ pub struct ProviderInUse {
     pub networks: Vec<NetworkProof>,
     /// The graphics card, where one was looked for and found.
     pub card: Option<Card>,
-    /// What ran the networks until its card was lost; the CPU runs them since.
-    pub lost: Option<Provider>,
+    /// Since when the CPU runs the networks although a card should; `None` where that is not so.
+    pub lost: Option<Lost>,
+}
+
+/// Since when the CPU does a card's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lost {
+    /// Since the start: a card was found or asked for by name, and did not run the networks.
+    AtTheStart,
+    /// Since the card on which that provider ran them failed.
+    AtWork(Provider),
 }
 
 impl ProviderInUse {
@@ -37,8 +47,35 @@ impl ProviderInUse {
         Self {
             passed_over,
             card: before.card.clone(),
-            lost: Some(before.provider),
+            lost: Some(Lost::AtWork(before.provider)),
             ..self
+        }
+    }
+
+    /// Of a start on the CPU: whether it is a loss. `wish` is what was asked for.
+    pub(super) fn noticing_a_loss(mut self, wish: Provider) -> Self {
+        let by_name = matches!(wish, Provider::Tensorrt | Provider::Cuda);
+        if self.provider == Provider::Cpu && (by_name || self.card.is_some()) {
+            self.lost = Some(Lost::AtTheStart);
+        }
+        self
+    }
+
+    /// Why the CPU does a card's work, in a line; `None` where it does not.
+    pub fn why_lost(&self) -> Option<String> {
+        let why = match self.lost? {
+            Lost::AtTheStart => self.passed_over.as_slice(),
+            Lost::AtWork(_) => self.passed_over.last().map(std::slice::from_ref).unwrap_or_default(),
+        };
+        Some(in_words(why))
+    }
+
+    /// What runs the networks, and since when it is not what should, in a few words.
+    pub fn in_short(&self) -> String {
+        match self.lost {
+            None => self.provider.to_string(),
+            Some(Lost::AtTheStart) => format!("{} without its card", self.provider),
+            Some(Lost::AtWork(lost)) => format!("{} since {lost} lost its card", self.provider),
         }
     }
 
@@ -91,10 +128,57 @@ mod tests {
             ..in_use.clone()
         };
         in_use = cpu.after_the_loss_of(&in_use, "CUDA failure 999");
-        assert_eq!(in_use.lost, Some(Provider::Cuda));
+        assert_eq!(in_use.lost, Some(Lost::AtWork(Provider::Cuda)));
+        assert_eq!(in_use.in_short(), "cpu since cuda lost its card");
+        assert_eq!(
+            in_use.why_lost().as_deref(),
+            Some("cuda: lost while it worked: CUDA failure 999")
+        );
         assert_eq!(
             in_use.to_string(),
             "cpu (tensorrt: not there; cuda: lost while it worked: CUDA failure 999)"
         );
+    }
+    #[test]
+    fn a_card_that_is_dead_after_a_reboot_is_lost_too() {
+        let started = |provider, card: bool, wish| {
+            let in_use = ProviderInUse {
+                provider,
+                passed_over: vec![(Provider::Cuda, "CUDA failure 100".to_owned())],
+                networks: Vec::new(),
+                card: card.then(|| Card {
+                    name: "A card".to_owned(),
+                    memory_mib: None,
+                    driver: "550.1".to_owned(),
+                    compute_capability: None,
+                }),
+                lost: None,
+            };
+            in_use.noticing_a_loss(wish)
+        };
+        // A card was found, or asked for by name, and the CPU works.
+        for (card, wish) in [
+            (true, Provider::Auto),
+            (false, Provider::Cuda),
+            (true, Provider::Tensorrt),
+        ] {
+            let in_use = started(Provider::Cpu, card, wish);
+            assert_eq!(in_use.lost, Some(Lost::AtTheStart), "{card} {wish}");
+            assert_eq!(in_use.in_short(), "cpu without its card");
+            assert_eq!(in_use.why_lost().as_deref(), Some("cuda: CUDA failure 100"));
+        }
+        // No card anywhere, or one that works.
+        for (provider, card, wish) in [
+            (Provider::Cpu, false, Provider::Auto),
+            (Provider::Cpu, false, Provider::Cpu),
+            (Provider::Cuda, true, Provider::Auto),
+            (Provider::Cuda, false, Provider::Tensorrt),
+        ] {
+            assert_eq!(
+                started(provider, card, wish).why_lost(),
+                None,
+                "{provider} {card} {wish}"
+            );
+        }
     }
 }

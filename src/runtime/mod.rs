@@ -27,7 +27,7 @@ mod warm;
 
 pub use engine_cache::{EngineCache, EngineKey, Machine};
 pub use error::RuntimeError;
-pub use in_use::ProviderInUse;
+pub use in_use::{Lost, ProviderInUse};
 pub use library::Runtime;
 pub use network::{Lane, Network};
 pub use open::{NetworkFile, Takes};

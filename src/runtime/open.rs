@@ -1,5 +1,9 @@
 //! Tries the providers in turn and opens all networks on one.
 
+use std::path::Path;
+
+use ort::session::Session;
+
 use super::error::first_line;
 use super::network::{Lane, Network, PICTURES, batch};
 use super::plan::plan;
@@ -85,7 +89,7 @@ impl Runtime {
             .open_in(&vec![Place::Cpu; N], networks)
             .map_err(|(network, source)| RuntimeError::refused(network, source))?;
         in_use.networks = proofs;
-        Ok((opened, in_use))
+        Ok((opened, in_use.noticing_a_loss(settings.provider)))
     }
 
     /// Opens one network on the CPU, for one thread at a time. `input` is its only input.
@@ -123,6 +127,23 @@ impl Runtime {
         Ok((opened, proofs))
     }
 
+    /// Opens a network with one lane, that takes notes at `prefix` and is proven by them, or by less where there can't be
+    /// any.
+    fn open_first(
+        &self,
+        place: &Place,
+        file: &NetworkFile<'_>,
+        prefix: Option<&Path>,
+    ) -> ort::Result<(Session, NetworkProof)> {
+        let provider = place.provider();
+        if let Some(Ok(mut session)) = prefix.map(|prefix| self.session(place, file.onnx, Some(prefix))) {
+            let proof = proof::by_a_run(file.name, provider, &mut session)?;
+            return Ok((session, proof));
+        }
+        let session = self.session(place, file.onnx, None)?;
+        Ok((session, proof::by_construction(file.name, provider)))
+    }
+
     /// Opens a network, and finds out with its first lane what really runs it. The other lanes are made as that one is.
     fn open_one(&self, place: &Place, file: &NetworkFile<'_>) -> ort::Result<(Network, NetworkProof)> {
         let provider = place.provider();
@@ -134,11 +155,7 @@ impl Runtime {
         };
         let notebook = proof::notebook();
         let prefix = notebook.as_ref().map(|folder| folder.path().join(file.name));
-        let mut first = self.session(place, file.onnx, prefix.as_deref())?;
-        let proof = match prefix {
-            Some(_) => proof::by_a_run(file.name, provider, &mut first)?,
-            None => proof::by_construction(file.name, provider),
-        };
+        let (first, proof) = self.open_first(place, file, prefix.as_deref())?;
         let mut all = vec![Lane::new(first, PICTURES)];
         for _ in 1..lanes {
             all.push(Lane::new(self.session(place, file.onnx, None)?, PICTURES));

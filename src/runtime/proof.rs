@@ -2,8 +2,9 @@
 //!
 //! That a provider was registered says nothing: the runtime falls back to the CPU in silence, node by node. So each
 //! network runs once, on zeros, while the runtime writes down which provider computed each node; the session that is
-//! looked at is the one that serves afterwards. Where there is no folder for that file, two weaker proofs are left: a
-//! session on a card was made with the fallback forbidden, and one on the CPU knows no other provider.
+//! looked at is the one that serves afterwards. Where that file can't be had or read (a full disk is no reason to stay
+//! down), two weaker proofs are left: a session on a card was made with the fallback forbidden, and one on the CPU knows
+//! no other provider.
 
 use std::fmt;
 use std::fs;
@@ -88,20 +89,34 @@ pub(super) fn by_construction(network: &'static str, provider: Provider) -> Netw
     }
 }
 
-/// Runs `session` once and reads who computed it. The session was made to take notes, and takes none afterwards.
+/// Runs `session` once and reads who computed it. The session was made to take notes, and takes none afterwards. Notes
+/// that are missing, unreadable or empty leave what is known without them.
 ///
 /// # Errors
 /// When the run fails, or a node was computed by another provider than `provider`.
 pub(super) fn by_a_run(network: &'static str, provider: Provider, session: &mut Session) -> ort::Result<NetworkProof> {
     run_on_zeros(session)?;
-    let file = session.end_profiling()?;
-    let notes = fs::read_to_string(&file).map_err(|error| ort::Error::new(format!("can't read {file}: {error}")))?;
-    let nodes = nodes_all_on(provider, &notes).map_err(|reason| ort::Error::new(format!("{network}: {reason}")))?;
-    Ok(NetworkProof {
-        network,
-        provider,
-        proven: Proven::EveryNode { nodes },
-    })
+    let notes = session
+        .end_profiling()
+        .map_err(|error| error.to_string())
+        .and_then(|file| fs::read_to_string(&file).map_err(|error| format!("{file}: {error}")))
+        .unwrap_or_else(|reason| {
+            tracing::debug!(network, %reason, "the runtime left no notes on who computed what");
+            String::new()
+        });
+    from_notes(network, provider, &notes).map_err(ort::Error::new)
+}
+
+/// What the notes of a run prove.
+fn from_notes(network: &'static str, provider: Provider, notes: &str) -> Result<NetworkProof, String> {
+    match nodes_all_on(provider, notes).map_err(|reason| format!("{network}: {reason}"))? {
+        0 => Ok(by_construction(network, provider)),
+        nodes => Ok(NetworkProof {
+            network,
+            provider,
+            proven: Proven::EveryNode { nodes },
+        }),
+    }
 }
 
 /// Runs `session` once.
@@ -135,10 +150,9 @@ pub(super) fn run_on_zeros(session: &mut Session) -> ort::Result<()> {
     Ok(())
 }
 
-/// How many nodes the notes tell of, if `provider` computed all of them.
+/// How many nodes the notes tell of, if `provider` computed all of them; 0 where they can't be read.
 fn nodes_all_on(provider: Provider, notes: &str) -> Result<usize, String> {
-    let events: Vec<Value> =
-        serde_json::from_str(notes).map_err(|error| format!("the runtime's notes can't be read: {error}"))?;
+    let events: Vec<Value> = serde_json::from_str(notes).unwrap_or_default();
     let mut nodes = 0;
     for event in &events {
         let Some(computed_by) = event["args"]["provider"].as_str() else {
@@ -150,9 +164,6 @@ fn nodes_all_on(provider: Provider, notes: &str) -> Result<usize, String> {
             return Err(format!("{node} was computed by {computed_by}, not by {provider}"));
         }
         nodes += 1;
-    }
-    if nodes == 0 {
-        return Err("the runtime's notes name no node".into());
     }
     Ok(nodes)
 }
@@ -190,11 +201,22 @@ mod tests {
             "{mixed}"
         );
         assert!(nodes_all_on(Provider::Tensorrt, &notes(&[cuda])).is_err());
+    }
+
+    #[test]
+    fn notes_that_a_full_disk_cut_off_leave_what_is_known_without_them() {
+        let (cuda, cpu) = ("CUDAExecutionProvider", "CPUExecutionProvider");
+        let whole = notes(&[cuda, cuda]);
+        let proven = |provider, notes: &str| from_notes("pnet", provider, notes).map(|proof| proof.proven);
+        assert_eq!(proven(Provider::Cuda, &whole), Ok(Proven::EveryNode { nodes: 2 }));
+        for cut in ["", "[", &whole[..whole.len() / 2], &notes(&[])] {
+            assert_eq!(proven(Provider::Cuda, cut), Ok(Proven::NoFallback), "{cut}");
+            assert_eq!(proven(Provider::Cpu, cut), Ok(Proven::OnlyProvider), "{cut}");
+        }
         assert!(
-            nodes_all_on(Provider::Cpu, &notes(&[]))
+            proven(Provider::Cuda, &notes(&[cpu]))
                 .unwrap_err()
-                .contains("no node")
+                .starts_with("pnet: ")
         );
-        assert!(nodes_all_on(Provider::Cpu, "").is_err());
     }
 }

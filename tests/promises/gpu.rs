@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -127,10 +128,44 @@ fn fall_back() -> Result<(), String> {
     });
     let status = home.kith().args(["status", "--json"]).output().unwrap();
     let status: Value = serde_json::from_slice(&status.stdout).map_err(|error| error.to_string())?;
-    if status["provider"] != after["provider"] || status["networks"][0]["provider"] != "cpu" {
+    if status["provider"] != after["provider"]
+        || status["networks"][0]["provider"] != "cpu"
+        || status["lost"] != "cuda: lost while it worked: failed on demand"
+    {
         return Err(format!("the loss is not in {status}"));
     }
     Ok(())
+}
+
+/// The gallery is of the embedder that was there at the start; another one's vectors would name the wrong people.
+#[test]
+fn the_cpu_does_not_take_over_with_another_embedder() {
+    if !cfg!(feature = "fault") {
+        eprintln!("skipped: needs --features fault (cargo xtask test --only faults)");
+        return;
+    }
+    let (broker, home) = with_a_made_up_card("cpu");
+    let models = home.path().join("models");
+    fs::create_dir(&models).unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx");
+    for entry in fs::read_dir(shipped).unwrap().map(Result::unwrap) {
+        fs::copy(entry.path(), models.join(entry.file_name())).unwrap();
+    }
+    let subscriber = broker.subscribe();
+    let mut daemon = home.run_with(&[("KITH_MODELS", models.display().to_string())]);
+    subscriber.wait("an event", |heard| heard.iter().any(|m| m.topic.ends_with("/event")));
+    let catalogue = models.join("models.toml");
+    let text = fs::read_to_string(&catalogue).unwrap();
+    let updated = text.replace("embedding_space = \"", "embedding_space = \"another-");
+    assert_ne!(updated, text);
+    fs::write(&catalogue, updated).unwrap();
+    fs::write(home.state().join("kith-fault-card-error"), "").unwrap();
+    assert_eq!(daemon.wait().code(), Some(1), "{}", daemon.log());
+    assert!(
+        daemon.log().contains("the embedder's embedding_space is another-"),
+        "{}",
+        daemon.log()
+    );
 }
 
 #[test]
