@@ -1,8 +1,13 @@
 //! The NVIDIA graphics card of this machine, as its driver describes it.
 //!
 //! Asked of the driver's own program `nvidia-smi`, which may hang with its card and is given up then, rather than of its
-//! library in our process. A Jetson, whose program says little, is described by its device tree.
+//! library in our process. A Jetson, whose program says little, is described by its device tree, or in a container, which
+//! does not see that, by what the kernel says of its chip.
+//!
+//! With several cards, the networks run on the first that `CUDA_VISIBLE_DEVICES` leaves. CUDA would count them by speed
+//! and the driver's program by their place on the bus; so [`count_by_bus`] makes CUDA count by place too.
 
+use std::env;
 use std::fmt;
 use std::fs;
 use std::io::Read;
@@ -18,7 +23,22 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at whether it has answered.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// A graphics card. A machine with several is described by its first, on which the networks run.
+/// What says which cards CUDA sees, and in which order.
+const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+/// What a Jetson is called where it does not say its name.
+const A_JETSON: &str = "NVIDIA Jetson";
+
+/// Makes CUDA count the cards as the driver's program does. To be called before anything loads CUDA.
+///
+/// # Safety
+/// No other thread may run yet: the C library reads the environment without a lock.
+#[expect(unsafe_code, reason = "CUDA knows no other switch")]
+pub unsafe fn count_by_bus() {
+    // SAFETY: no other thread runs, by this function's own contract.
+    unsafe { env::set_var("CUDA_DEVICE_ORDER", "PCI_BUS_ID") }
+}
+
+/// A graphics card. A machine with several is described by the one on which the networks run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Card {
     /// Such as `NVIDIA GeForce RTX 3060` or `NVIDIA Jetson Orin Nano Developer Kit`.
@@ -29,6 +49,8 @@ pub struct Card {
     pub driver: String,
     /// CUDA's compute capability, such as `8.6`, where the driver says it.
     pub compute_capability: Option<String>,
+    /// Which one of its kind, such as `GPU-8932f937-d72c-4106-c12f-20bd9faed9f6`, where the driver says it.
+    pub uuid: Option<String>,
 }
 
 impl fmt::Display for Card {
@@ -42,13 +64,60 @@ impl fmt::Display for Card {
 }
 
 impl Card {
-    /// The card of this machine; `None` where there is none, or its driver does not answer.
+    /// The card of this machine on which CUDA runs; `None` where there is none, or its driver does not answer.
     pub fn find() -> Option<Self> {
-        Self::look(&Places::default())
+        let visible = env::var(VISIBLE).ok();
+        Self::look(&Places::default(), &Choice::of(visible.as_deref()))
     }
 
-    fn look(places: &Places) -> Option<Self> {
-        jetson(places).or_else(|| smi(places)).or_else(|| kernel(places))
+    fn look(places: &Places, choice: &Choice) -> Option<Self> {
+        if *choice == Choice::Hidden {
+            return None;
+        }
+        jetson(places)
+            .or_else(|| smi(places, choice))
+            .or_else(|| kernel(places, choice))
+            .or_else(|| some_jetson(places))
+    }
+}
+
+/// Which of a machine's cards CUDA takes first.
+#[derive(Debug, PartialEq, Eq)]
+enum Choice {
+    /// The first on the bus.
+    First,
+    /// The one with this place on the bus, from 0.
+    Index(usize),
+    /// The one whose UUID begins so.
+    Uuid(String),
+    /// CUDA sees none, or only a part (MIG) of one, of which nothing is known here.
+    Hidden,
+}
+
+impl Choice {
+    /// What `CUDA_VISIBLE_DEVICES` says: indexes or UUIDs, of which the first counts. CUDA sees no card after one that it
+    /// does not know.
+    fn of(visible: Option<&str>) -> Self {
+        let Some(visible) = visible else {
+            return Self::First;
+        };
+        let first = visible.split(',').next().unwrap_or_default().trim();
+        match first.parse() {
+            Ok(index) => Self::Index(index),
+            Err(_) if first.starts_with("GPU-") => Self::Uuid(first.to_owned()),
+            Err(_) => Self::Hidden,
+        }
+    }
+
+    /// The one of `cards`, which are in the order of the bus.
+    fn among<T>(&self, cards: Vec<T>, uuid: impl Fn(&T) -> Option<String>) -> Option<T> {
+        let mut cards = cards.into_iter();
+        match self {
+            Self::First => cards.next(),
+            Self::Index(index) => cards.nth(*index),
+            Self::Uuid(wanted) => cards.find(|card| uuid(card).is_some_and(|uuid| uuid.starts_with(wanted))),
+            Self::Hidden => None,
+        }
     }
 }
 
@@ -57,6 +126,7 @@ struct Places {
     smi: PathBuf,
     device_tree: PathBuf,
     tegra_release: PathBuf,
+    chip: PathBuf,
     driver: PathBuf,
 }
 
@@ -66,20 +136,31 @@ impl Default for Places {
             smi: "nvidia-smi".into(),
             device_tree: "/proc/device-tree".into(),
             tegra_release: "/etc/nv_tegra_release".into(),
+            chip: "/sys/devices/soc0".into(),
             driver: "/proc/driver/nvidia".into(),
         }
     }
 }
 
-/// A Jetson says its name in the device tree, and the version of its Linux in a file.
+/// A Jetson says its name in the device tree, which a container does not see, and as the name of its chip's machine.
 fn jetson(places: &Places) -> Option<Card> {
-    let model = fs::read_to_string(places.device_tree.join("model")).ok()?;
-    let name = model.trim_end_matches('\0').trim();
-    if !name.contains("NVIDIA") && !name.contains("Jetson") {
-        return None;
-    }
+    let files = [places.device_tree.join("model"), places.chip.join("machine")];
+    files.iter().find_map(|file| {
+        let text = fs::read_to_string(file).ok()?;
+        let name = text.trim_end_matches('\0').trim();
+        (name.contains("NVIDIA") || name.contains("Jetson")).then(|| tegra(name, places))
+    })
+}
+
+/// One that says no name has its Linux' version all the same, which its container runtime shows in containers too.
+fn some_jetson(places: &Places) -> Option<Card> {
+    places.tegra_release.exists().then(|| tegra(A_JETSON, places))
+}
+
+/// A Jetson of that name; the version of its Linux is in a file.
+fn tegra(name: &str, places: &Places) -> Card {
     let release = fs::read_to_string(&places.tegra_release).ok();
-    Some(Card {
+    Card {
         name: name.to_owned(),
         memory_mib: None,
         driver: release
@@ -87,7 +168,8 @@ fn jetson(places: &Places) -> Option<Card> {
             .and_then(tegra_version)
             .unwrap_or_else(|| "unknown".to_owned()),
         compute_capability: None,
-    })
+        uuid: None,
+    }
 }
 
 /// `# R36 (release), REVISION: 4.0, GCID: …` is `R36.4.0`.
@@ -99,10 +181,15 @@ fn tegra_version(release: &str) -> Option<String> {
 }
 
 /// The driver's program.
-fn smi(places: &Places) -> Option<Card> {
-    let asked = Command::new(&places.smi)
+fn smi(places: &Places, choice: &Choice) -> Option<Card> {
+    let mut command = Command::new(&places.smi);
+    // Only the one is asked for: another that is broken makes the program fail.
+    if let Choice::Index(index) = choice {
+        command.arg(format!("--id={index}"));
+    }
+    let asked = command
         .args([
-            "--query-gpu=name,memory.total,driver_version,compute_cap",
+            "--query-gpu=uuid,name,memory.total,driver_version,compute_cap",
             "--format=csv,noheader,nounits",
         ])
         .stdin(Stdio::null())
@@ -110,18 +197,28 @@ fn smi(places: &Places) -> Option<Card> {
         .stderr(Stdio::null())
         .spawn();
     let answer = answer_within(asked.ok()?, PATIENCE)?;
-    let mut values = answer.lines().next()?.split(", ").map(str::trim);
+    let cards: Vec<Card> = answer.lines().filter_map(of_smi).collect();
+    match choice {
+        Choice::Index(_) => cards.into_iter().next(),
+        _ => choice.among(cards, |card| card.uuid.clone()),
+    }
+}
+
+/// A line of the driver's program. What it does not know is in brackets.
+fn of_smi(line: &str) -> Option<Card> {
+    let mut values = line.split(", ").map(str::trim);
     let mut value = || {
         values
             .next()
             .filter(|value| !value.is_empty() && !value.starts_with('['))
     };
-    let (name, memory, driver, compute_capability) = (value(), value(), value(), value());
+    let (uuid, name, memory, driver, compute_capability) = (value(), value(), value(), value(), value());
     Some(Card {
         name: name?.to_owned(),
         memory_mib: memory.and_then(|memory| memory.parse().ok()),
         driver: driver.unwrap_or("unknown").to_owned(),
         compute_capability: compute_capability.map(str::to_owned),
+        uuid: uuid.map(str::to_owned),
     })
 }
 
@@ -147,17 +244,26 @@ fn answer_within(mut child: Child, patience: Duration) -> Option<String> {
 }
 
 /// The driver's files, where its program is missing, as in a slim container.
-fn kernel(places: &Places) -> Option<Card> {
+fn kernel(places: &Places, choice: &Choice) -> Option<Card> {
     let gpus = fs::read_dir(places.driver.join("gpus")).ok()?;
     let mut folders: Vec<PathBuf> = gpus.flatten().map(|entry| entry.path()).collect();
     folders.sort();
-    let information = fs::read_to_string(folders.first()?.join("information")).ok()?;
-    let name = information.lines().find_map(|line| line.strip_prefix("Model:"))?;
+    let about = |information: &str, what: &str| {
+        let value = information.lines().find_map(|line| line.strip_prefix(what))?;
+        Some(value.trim().to_owned())
+    };
+    let uuid = |information: &String| about(information, "GPU UUID:").filter(|uuid| !uuid.contains('?'));
+    let cards = folders
+        .iter()
+        .map(|folder| fs::read_to_string(folder.join("information")).unwrap_or_default())
+        .collect();
+    let information = choice.among(cards, uuid)?;
     Some(Card {
-        name: name.trim().to_owned(),
+        name: about(&information, "Model:")?,
         memory_mib: None,
         driver: kernel_driver(&places.driver.join("version")).unwrap_or_else(|| "unknown".to_owned()),
         compute_capability: None,
+        uuid: uuid(&information),
     })
 }
 
@@ -194,34 +300,88 @@ mod tests {
             smi: place("nvidia-smi"),
             device_tree: place("device-tree"),
             tegra_release: place("nv_tegra_release"),
+            chip: place("soc0"),
             driver: place("driver"),
         };
         (folder, places)
     }
 
+    fn first(places: &Places) -> Option<Card> {
+        Card::look(places, &Choice::First)
+    }
+
     #[test]
     fn a_machine_without_a_card_has_none() {
-        assert_eq!(Card::look(&machine(&[], "").1), None);
+        assert_eq!(first(&machine(&[], "").1), None);
         // The program is there, the card isn't.
-        assert_eq!(Card::look(&machine(&[], "echo No devices were found; exit 6").1), None);
-        // Another board with a device tree.
-        let pi = [("device-tree/model", "Raspberry Pi 5 Model B\0")];
-        assert_eq!(Card::look(&machine(&pi, "").1), None);
+        assert_eq!(first(&machine(&[], "echo No devices were found; exit 6").1), None);
+        // Other boards.
+        let pi = [
+            ("device-tree/model", "Raspberry Pi 5 Model B\0"),
+            ("soc0/machine", "Some board\n"),
+        ];
+        assert_eq!(first(&machine(&pi, "").1), None);
     }
 
     #[test]
     fn the_drivers_program_describes_the_first_card() {
         let (_folder, places) = machine(
             &[],
-            "echo 'NVIDIA GeForce RTX 3060, 12288, 550.90.07, 8.6'; echo 'Another, 1, 2, 3'",
+            "echo 'GPU-1a, NVIDIA GeForce RTX 3060, 12288, 550.90.07, 8.6'; echo 'GPU-2b, Another, 1, 2, 3'",
         );
-        let card = Card::look(&places).unwrap();
+        let card = first(&places).unwrap();
         assert_eq!(card.to_string(), "NVIDIA GeForce RTX 3060, 12288 MiB, driver 550.90.07");
         assert_eq!(card.compute_capability.as_deref(), Some("8.6"));
         // What it does not know is in brackets.
-        let (_folder, places) = machine(&[], "echo 'Some card, [N/A], 540.4.0, [N/A]'");
-        let card = Card::look(&places).unwrap();
-        assert_eq!((card.memory_mib, card.compute_capability), (None, None));
+        let (_folder, places) = machine(&[], "echo '[N/A], Some card, [N/A], 540.4.0, [N/A]'");
+        let card = first(&places).unwrap();
+        assert_eq!(
+            (card.memory_mib, card.compute_capability, card.uuid),
+            (None, None, None)
+        );
+    }
+
+    #[test]
+    fn the_card_is_the_one_that_cuda_takes_first() {
+        for (visible, choice) in [
+            (None, Choice::First),
+            (Some("1"), Choice::Index(1)),
+            (Some(" 2,0"), Choice::Index(2)),
+            (Some("GPU-2b,GPU-1a"), Choice::Uuid("GPU-2b".to_owned())),
+            (Some(""), Choice::Hidden),
+            (Some("-1,0"), Choice::Hidden),
+            (Some("MIG-5e,0"), Choice::Hidden),
+        ] {
+            assert_eq!(Choice::of(visible), choice, "{visible:?}");
+        }
+        // With --id the program tells of that one alone, and fails for one that is not there.
+        let smi = "case $1 in --id=0) ;; --id=1) one=2b;; --id=*) exit 6;; esac\n\
+                   [ -n \"$one\" ] || echo 'GPU-1a, Slow, 1, 550.1, 5.0'\n\
+                   [ $1 = --id=0 ] || echo 'GPU-2b, Fast, 2, 550.1, 9.0'";
+        let gpu = |uuid| format!("Model: \t Of the kernel\nGPU UUID: \t {uuid}\n");
+        let (one, two) = (gpu("GPU-1a-11"), gpu("GPU-2b-22"));
+        let files = [
+            ("driver/gpus/0000:01:00.0/information", one.as_str()),
+            ("driver/gpus/0000:02:00.0/information", two.as_str()),
+        ];
+        let uuid = |places: &Places, visible| Card::look(places, &Choice::of(visible)).and_then(|card| card.uuid);
+        let (_smi, by_smi) = machine(&[], smi);
+        let (_kernel, by_kernel) = machine(&files, "");
+        for (visible, found) in [
+            (None, Some("GPU-1a")),
+            (Some("0"), Some("GPU-1a")),
+            (Some("1,0"), Some("GPU-2b")),
+            (Some("GPU-2b"), Some("GPU-2b")),
+            (Some("GPU-2"), Some("GPU-2b")),
+            (Some("GPU-3c"), None),
+            (Some("5"), None),
+            (Some(""), None),
+        ] {
+            assert_eq!(uuid(&by_smi, visible).as_deref(), found, "nvidia-smi, {visible:?}");
+            let found_by_kernel = uuid(&by_kernel, visible);
+            let begins_so = found_by_kernel.as_deref().and_then(|uuid| uuid.get(..6));
+            assert_eq!(begins_so, found, "the driver's files, {visible:?}");
+        }
     }
 
     #[test]
@@ -242,7 +402,7 @@ mod tests {
                 "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.90.07  Fri May 31\nGCC version: 12.2.0\n",
             ),
         ];
-        let card = Card::look(&machine(&files, "").1).unwrap();
+        let card = first(&machine(&files, "").1).unwrap();
         assert_eq!(card.to_string(), "NVIDIA H200, driver 550.90.07");
     }
 
@@ -252,10 +412,27 @@ mod tests {
             ("device-tree/model", "NVIDIA Jetson Orin Nano Developer Kit\0"),
             ("nv_tegra_release", "# R36 (release), REVISION: 4.0, GCID: 37537400\n"),
         ];
-        let card = Card::look(&machine(&files, "echo 'Orin (nvgpu), [N/A], 540.4.0, 8.7'").1).unwrap();
+        let smi = "echo '[N/A], Orin (nvgpu), [N/A], 540.4.0, 8.7'";
+        let card = first(&machine(&files, smi).1).unwrap();
         assert_eq!(
             card.to_string(),
             "NVIDIA Jetson Orin Nano Developer Kit, driver R36.4.0"
         );
+    }
+
+    #[test]
+    fn a_jetson_is_known_in_a_container_without_device_tree() {
+        let release = ("nv_tegra_release", "# R36 (release), REVISION: 4.0, GCID: 37537400\n");
+        let machine_of_chip = ("soc0/machine", "NVIDIA Jetson Orin NX\n");
+        let said = |files: &[(&str, &str)]| first(&machine(files, "").1).map(|card| card.to_string());
+        assert_eq!(
+            said(&[release, machine_of_chip]).as_deref(),
+            Some("NVIDIA Jetson Orin NX, driver R36.4.0")
+        );
+        assert_eq!(
+            said(&[machine_of_chip]).as_deref(),
+            Some("NVIDIA Jetson Orin NX, driver unknown")
+        );
+        assert_eq!(said(&[release]).as_deref(), Some("NVIDIA Jetson, driver R36.4.0"));
     }
 }

@@ -61,6 +61,7 @@ pub fn with_a_card(mut networks: Networks) -> Networks {
             memory_mib: None,
             driver: "0".to_owned(),
             compute_capability: None,
+            uuid: None,
         });
         for proof in &mut in_use.networks {
             proof.provider = Provider::Cuda;

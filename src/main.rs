@@ -10,10 +10,13 @@ use kith::config::ConfigError;
 /// The exit code of a daemon whose configuration has mistakes: starting it again won't help (`EX_CONFIG`).
 const MISCONFIGURED: u8 = 78;
 
-#[expect(unsafe_code, reason = "see kith::runtime::telemetry")]
+#[expect(unsafe_code, reason = "see kith::runtime::telemetry and kith::card")]
 fn main() -> ExitCode {
     // SAFETY: nothing came before this line that could have started a thread.
-    unsafe { kith::runtime::telemetry::switch_off() };
+    unsafe {
+        kith::runtime::telemetry::switch_off();
+        kith::card::count_by_bus();
+    }
     let cli = Cli::parse();
     match run(&cli) {
         Ok(code) => code,

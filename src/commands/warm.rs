@@ -57,6 +57,8 @@ struct Engine {
     built: bool,
     took_s: Option<f64>,
     bytes: Option<u64>,
+    /// Why the one that was there does not do.
+    instead: Option<String>,
 }
 
 /// Runs `kith warm`. Exit code 3 where there is no TensorRT.
@@ -139,9 +141,9 @@ fn is_of_use(key: &EngineKey, machine: &Machine, known_sha256: &[String]) -> boo
 
 impl Engine {
     fn of(key: &EngineKey, folder: PathBuf, warmed: &Warmed) -> Self {
-        let (built, took, bytes) = match warmed {
-            Warmed::Kept => (false, None, None),
-            Warmed::Built { took, bytes } => (true, Some(took), Some(*bytes)),
+        let (built, took, bytes, instead) = match warmed {
+            Warmed::Kept => (false, None, None, None),
+            Warmed::Built { took, bytes, instead } => (true, Some(took), Some(*bytes), instead.clone()),
         };
         Self {
             network: key.network.clone(),
@@ -151,14 +153,19 @@ impl Engine {
             built,
             took_s: took.map(|took| (took.as_secs_f64() * 10.0).round() / 10.0),
             bytes,
+            instead,
         }
     }
 
     fn line(&self) -> String {
         let precision = if self.half_precision { "16 bits" } else { "32 bits" };
         let about = format!("{:<8}  up to {} crops, {precision}", self.network, self.largest_batch);
+        let instead = self.instead.as_ref();
+        let instead = instead.map_or(String::new(), |reason| {
+            format!("; the one that was there does not run: {reason}")
+        });
         match (self.took_s, self.bytes) {
-            (Some(took_s), Some(bytes)) => format!("built     {about}, in {took_s} s, {} KiB", bytes / 1024),
+            (Some(took_s), Some(bytes)) => format!("built     {about}, in {took_s} s, {} KiB{instead}", bytes / 1024),
             _ => format!("was there {about}"),
         }
     }
@@ -178,6 +185,7 @@ mod tests {
                 memory_mib: None,
                 driver: "550.1".to_owned(),
                 compute_capability: None,
+                uuid: None,
             },
         };
         let key = EngineKey {
@@ -197,6 +205,7 @@ mod tests {
         let built = Warmed::Built {
             took: Duration::from_millis(61_230),
             bytes: 2_048,
+            instead: None,
         };
         let line = |warmed| Engine::of(&key, PathBuf::new(), warmed).line();
         assert_eq!(

@@ -25,7 +25,7 @@ const NAME_LETTERS: usize = 16;
 pub struct Machine {
     /// The build of ONNX Runtime.
     pub runtime: String,
-    /// The file of TensorRT's library, which has its version in its name.
+    /// File and size of TensorRT's library, which tell its versions apart.
     pub tensorrt: String,
     /// The card, with its driver.
     pub card: Card,
@@ -117,11 +117,34 @@ impl EngineCache {
     /// When the folder can't be written.
     pub fn begin(&self, key: &EngineKey) -> io::Result<PathBuf> {
         let place = self.place(key);
-        match fs::remove_dir_all(&place) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => fs::create_dir_all(&place)?,
-        }
+        forget(&place)?;
+        fs::create_dir_all(&place)?;
         Ok(place)
+    }
+
+    /// Moves what is there of an engine out of the way, and says where to.
+    ///
+    /// # Errors
+    /// When the folder can't be written.
+    pub(super) fn set_aside(&self, key: &EngineKey) -> io::Result<PathBuf> {
+        let aside = self.place(key).with_extension("before");
+        forget(&aside)?;
+        match fs::rename(self.place(key), &aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(aside),
+        }
+    }
+
+    /// Puts back what was set `aside`, if there was anything, in place of what is there now.
+    ///
+    /// # Errors
+    /// When the folder can't be written.
+    pub(super) fn put_back(&self, key: &EngineKey, aside: &Path) -> io::Result<()> {
+        forget(&self.place(key))?;
+        match fs::rename(aside, self.place(key)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// The engine is built: from now on [`Self::has`] it. Gives its size in bytes.
@@ -180,6 +203,17 @@ impl EngineCache {
     }
 }
 
+/// Removes `folder`, if it is there.
+///
+/// # Errors
+/// When it can't be removed.
+pub(super) fn forget(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn read_about(place: &Path) -> Option<About> {
     serde_json::from_slice(&fs::read(place.join(ABOUT)).ok()?).ok()
 }
@@ -201,42 +235,6 @@ fn bytes_in(place: &Path) -> io::Result<u64> {
     fs::read_dir(place)?.map(|entry| Ok(entry?.metadata()?.len())).sum()
 }
 
-/// The file of TensorRT's library: `libnvinfer.so.10.3.0` rather than the link `libnvinfer.so.10`, in the folders where
-/// the system's loader or the runtime's package has it. `unknown` where only the loader can find it.
-pub(super) fn tensorrt_library(folders: &[PathBuf]) -> String {
-    let in_folder = |folder: &PathBuf| {
-        let mut names: Vec<PathBuf> = fs::read_dir(folder)
-            .ok()?
-            .flatten()
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with("libnvinfer.so."))
-            .filter_map(|entry| entry.path().canonicalize().ok())
-            .collect();
-        names.sort();
-        names.pop()
-    };
-    let found = folders.iter().find_map(in_folder);
-    let name = found.as_deref().and_then(Path::file_name);
-    name.map_or("unknown".to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-/// Where [`tensorrt_library`] is looked for.
-pub(super) fn library_folders(runtime_library: &Path) -> Vec<PathBuf> {
-    let named = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    let mut folders: Vec<PathBuf> = std::env::split_paths(&named)
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .collect();
-    folders.extend(runtime_library.parent().map(Path::to_path_buf));
-    let system = [
-        format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH),
-        "/usr/lib64".to_owned(),
-        "/usr/lib".to_owned(),
-        "/usr/local/lib".to_owned(),
-        "/usr/local/cuda/lib64".to_owned(),
-    ];
-    folders.extend(system.map(PathBuf::from));
-    folders
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,6 +248,7 @@ mod tests {
                 memory_mib: Some(8192),
                 driver: "550.1".to_owned(),
                 compute_capability: Some("8.6".to_owned()),
+                uuid: None,
             },
         }
     }
@@ -278,7 +277,7 @@ mod tests {
         let cache = EngineCache::in_folder(folder.path());
         build(&cache, &key());
         assert!(cache.has(&key()));
-        let changes: [fn(&mut EngineKey); 9] = [
+        let changes: [fn(&mut EngineKey); 10] = [
             |key| key.model_sha256 = "bb".to_owned(),
             |key| key.side_px = 48,
             |key| key.largest_batch += 1,
@@ -288,6 +287,7 @@ mod tests {
             |key| key.machine.card.name.push('2'),
             |key| key.machine.card.driver.push('2'),
             |key| key.machine.card.compute_capability = Some("8.7".to_owned()),
+            |key| key.machine.card.uuid = Some("GPU-2b".to_owned()),
         ];
         let mut places = vec![cache.place(&key())];
         for change in changes {
@@ -298,7 +298,7 @@ mod tests {
         }
         places.sort();
         places.dedup();
-        assert_eq!(places.len(), 10);
+        assert_eq!(places.len(), 11);
     }
 
     #[test]
@@ -366,15 +366,5 @@ mod tests {
         assert_eq!(removed.len(), 2, "{removed:?}");
         assert!(cache.has(&key()) && !cache.place(&old).exists() && !cache.place(&half).exists());
         assert!(cache.folder().join("a-file").exists());
-    }
-
-    #[test]
-    fn the_library_of_tensorrt_is_named_with_its_version() {
-        let folder = tempfile::tempdir().unwrap();
-        let folders = [folder.path().join("nothing"), folder.path().to_path_buf()];
-        assert_eq!(tensorrt_library(&folders), "unknown");
-        fs::write(folder.path().join("libnvinfer.so.10.3.0"), "").unwrap();
-        std::os::unix::fs::symlink("libnvinfer.so.10.3.0", folder.path().join("libnvinfer.so.10")).unwrap();
-        assert_eq!(tensorrt_library(&folders), "libnvinfer.so.10.3.0");
     }
 }

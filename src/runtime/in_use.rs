@@ -151,6 +151,7 @@ mod tests {
                     memory_mib: None,
                     driver: "550.1".to_owned(),
                     compute_capability: None,
+                    uuid: None,
                 }),
                 lost: None,
             };

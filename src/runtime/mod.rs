@@ -9,6 +9,7 @@
 //! - `network`: open networks, as the detector and the embedder use them
 //! - `proof`: which provider really ran each network
 //! - `in_use`: what came of it, for people and programs to read
+//! - `tensorrt`: which TensorRT there is
 //! - `engine_cache`, `warm`: TensorRT's engines on disk, and how they get there
 //! - `error`: why the networks can't run
 
@@ -23,6 +24,7 @@ mod proof;
 mod session;
 mod settings;
 pub mod telemetry;
+mod tensorrt;
 mod warm;
 
 pub use engine_cache::{EngineCache, EngineKey, Machine};

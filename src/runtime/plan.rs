@@ -2,9 +2,8 @@
 
 use ort::ep::{self, ExecutionProvider};
 
-use super::engine_cache::{library_folders, tensorrt_library};
 use super::session::Place;
-use super::{EngineCache, EngineKey, Machine, NetworkFile, Precision, Provider, Runtime, RuntimeSettings};
+use super::{EngineCache, EngineKey, Machine, NetworkFile, Precision, Provider, Runtime, RuntimeSettings, tensorrt};
 use crate::card::Card;
 use crate::paths;
 
@@ -40,7 +39,7 @@ impl Runtime {
         let card = card.ok_or("no NVIDIA card was found, neither by nvidia-smi nor by the driver's files")?;
         Ok(Machine {
             runtime: self.build().to_owned(),
-            tensorrt: tensorrt_library(&library_folders(&self.library)),
+            tensorrt: tensorrt::version(&self.library),
             card: card.clone(),
         })
     }
@@ -99,6 +98,7 @@ mod tests {
                 memory_mib: None,
                 driver: "550.1".to_owned(),
                 compute_capability: None,
+                uuid: None,
             },
         };
         let file = |name, takes| NetworkFile {

@@ -142,6 +142,7 @@ mod tests {
             memory_mib: None,
             driver: "550".to_owned(),
             compute_capability: None,
+            uuid: None,
         };
         let used = |provider| ProviderInUse {
             provider,
