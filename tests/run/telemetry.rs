@@ -1,4 +1,5 @@
-//! The runtime library doesn't get to report that it is used: not to its makers, and not to a file that it would send later.
+//! What the runtime library writes down: it does not get to report that it is used, not to its makers, and not to a file that
+//! it would send later; and its notes on who computed what may fail.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -52,4 +53,22 @@ fn a_command_that_runs_the_networks_opens_no_socket() {
     assert!(done.status.success(), "{}", said(&done));
     let seen = fs::read_to_string(&seen).unwrap();
     assert!(!seen.contains("socket("), "{seen}");
+}
+
+/// Its notes on who computed what are a proof, and no condition: the networks run without them. The limit lets every write
+/// to a file fail, as a full disk does.
+#[test]
+fn a_full_disk_keeps_no_network_from_running() {
+    let home = Home::new();
+    let kith = home.kith();
+    let done = Command::new("sh")
+        .args(["-c", r#"trap "" XFSZ; ulimit -f 0; exec "$@""#, "sh"])
+        .arg(kith.get_program())
+        .arg("detect")
+        .arg(photos().join("obama.jpg"))
+        .env("KITH_STATE", home.state())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    assert!(!done.stdout.is_empty(), "no face was found");
 }
