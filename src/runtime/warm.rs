@@ -1,5 +1,6 @@
 //! Building TensorRT's engines ahead.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -63,10 +64,10 @@ impl Runtime {
 
 /// Keeps the engine of `key` if it is there and `run`s, and builds it anew otherwise: what it hangs on may have changed
 /// without a sign.
-fn see_to(
+fn see_to<E: fmt::Display>(
     cache: &EngineCache,
     key: &EngineKey,
-    mut run: impl FnMut(PathBuf) -> ort::Result<()>,
+    mut run: impl FnMut(PathBuf) -> Result<(), E>,
 ) -> anyhow::Result<Warmed> {
     let mut instead = None;
     if cache.has(key) {
@@ -130,7 +131,7 @@ mod tests {
             move |folder: PathBuf| {
                 let engine = folder.join("graph.engine");
                 match fs::read_to_string(&engine) {
-                    Ok(built_by) if built_by != version => Err(ort::Error::new(format!("built by {built_by}"))),
+                    Ok(built_by) if built_by != version => Err(format!("built by {built_by}")),
                     Ok(_) => Ok(()),
                     Err(_) => {
                         fs::write(engine, version).unwrap();
@@ -154,13 +155,13 @@ mod tests {
         let replaces = |folder: PathBuf| {
             runs += 1;
             fs::write(folder.join("graph.engine"), format!("run {runs}")).unwrap();
-            Ok(())
+            Ok::<_, String>(())
         };
         let silently = see_to(&cache, &key, replaces).unwrap();
         assert!(instead(silently).is_some_and(|reason| reason.contains("another one")));
         assert!(cache.has(&key));
         // One that can't be built is an error, and the one of before stays.
-        let fails = |_| Err(ort::Error::new("no memory"));
+        let fails = |_| Err("no memory");
         let said = see_to(&cache, &key, fails).unwrap_err().to_string();
         assert!(said.contains("rnet") && said.contains("no memory"), "{said}");
         assert!(cache.has(&key));
