@@ -46,7 +46,7 @@ fn nothing_that_was_planted_is_in_the_bundle() {
     let broker = Broker::start();
     let home = Home::new();
     home.enrol("Barack Obama", &["obama"]);
-    home.enrol("Zoë Müller", &["biden"]);
+    home.enrol("Rosa Removed", &["biden"]);
     fs::write(home.path().join("mqtt-secret"), format!("{MQTT_PASSWORD}\n")).unwrap();
     fs::write(home.path().join("cam-secret"), format!("{CAMERA_PASSWORD}\n")).unwrap();
     // Its own name is one of a person.
@@ -63,12 +63,20 @@ fn nothing_that_was_planted_is_in_the_bundle() {
          [[camera]]\nid = \"barack-obama\"\nurl = \"dir:nowhere\"\n{}loop = true\n",
         door(&film)
     );
-    home.configure(broker.port, "", &rest);
+    home.configure(broker.port, "state = \"state\"", &rest);
     let subscriber = broker.subscribe();
     let daemon = home.run();
     subscriber.wait("a recognition", |heard| {
         heard.iter().any(|m| m.text().contains("\"event_type\":\"recognized\""))
     });
+    let removed = home
+        .kith()
+        .args(["people", "remove", "rosa-removed", "--yes"])
+        .output()
+        .unwrap();
+    assert!(removed.status.success(), "{}", said(&removed));
+    daemon.wait_for_log("person=\"rosa-removed\"");
+    home.enrol("Zoë Müller", &["biden"]);
     // The log as the journal would give it, with more in it than the daemon ever writes.
     let journal = format!(
         "{}\nBarack Obama came, then zoë müller; {MQTT_PASSWORD} {CAMERA_PASSWORD} urlsecret token=querysecret\n",
@@ -139,6 +147,7 @@ fn nothing_that_was_planted_is_in_the_bundle() {
         "Zoë",
         "Müller",
         "zoe-muller",
+        "rosa-removed",
         "zoe",
     ]
     .iter()

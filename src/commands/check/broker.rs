@@ -19,7 +19,12 @@ pub(super) fn check(settings: &Settings, context: &Context) -> Vec<Finding> {
     let questions = questions(settings, context);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let answers = match runtime {
-        Ok(runtime) => runtime.block_on(probe(mqtt, &questions)),
+        Ok(runtime) => {
+            let answers = runtime.block_on(probe(mqtt, &questions));
+            // A name server that doesn't answer is not waited for.
+            runtime.shutdown_background();
+            answers
+        }
         Err(error) => return vec![Finding::not_checked(Subject::Broker, "", error.to_string())],
     };
     findings(mqtt, &questions, &answers, Timestamp::now())

@@ -27,6 +27,7 @@ use super::check::{Context, Finding, Subject, daemon_socket, examine, spinner};
 use super::terminal::say;
 use crate::admin::{Client, Verb};
 use crate::gallery::Gallery;
+use crate::paths;
 use redact::Redactor;
 
 /// The folder inside the bundle.
@@ -108,6 +109,10 @@ fn gather(context: &Arc<Context>, redactor: &Redactor) -> anyhow::Result<Vec<Par
         (Err(why), _) => Err(format!(
             "the configuration can't be read, so its secrets aren't known: {why}"
         )),
+        _ if !is_services(context) => Err(
+            "this is not the service's state folder, so the people in its log aren't known; `sudo kith support` knows them"
+                .to_owned(),
+        ),
         (_, false) => {
             Err("the gallery or a file with a password can't be read, so names and secrets aren't known".to_owned())
         }
@@ -158,6 +163,15 @@ fn gather(context: &Arc<Context>, redactor: &Redactor) -> anyhow::Result<Vec<Par
             content: can_clean.and_then(|()| log()),
         },
     ])
+}
+
+/// Whether the gallery that was looked at is the one of the service whose log is in the journal.
+fn is_services(context: &Context) -> bool {
+    let named = context
+        .loaded
+        .as_ref()
+        .is_ok_and(|settings| settings.state.as_ref() == Some(&context.state));
+    context.loaded.is_ok() && (named || paths::is_service(&context.state) || !paths::has_service())
 }
 
 /// A finding without whom it is about. The parser's words about a broken configuration repeat a line of it, so only the

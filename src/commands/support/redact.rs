@@ -10,7 +10,7 @@ use url::Url;
 use crate::camera::percent_decoded;
 use crate::commands::check::Context;
 use crate::config::secret_files;
-use crate::gallery::{FILE_NAME, Gallery};
+use crate::gallery::Gallery;
 use crate::model::Catalogue;
 use crate::paths;
 
@@ -79,7 +79,7 @@ impl Redactor {
         let Some(host) = url.host_str() else { return };
         self.user(&percent_decoded(url.username()));
         self.secret(url.password().unwrap_or_default());
-        for (_, value) in url.query_pairs() {
+        for (_, value) in url.query_pairs().filter(|(_, value)| may_be_secret(value)) {
             self.secret(&value);
         }
         self.secret(url.query().unwrap_or_default());
@@ -89,8 +89,9 @@ impl Redactor {
             self.secret(path);
         }
         // `user=admin&password=…` in a path.
-        for part in path.split(['&', '/', ';']).filter_map(|part| part.split_once('=')) {
-            self.secret(part.1);
+        let values = path.split(['&', '/', ';']).filter_map(|part| part.split_once('='));
+        for (_, value) in values.filter(|(_, value)| may_be_secret(value)) {
+            self.secret(value);
         }
     }
 
@@ -140,16 +141,14 @@ impl Redactor {
         }
     }
 
-    /// Learns names and ids of everybody who is enrolled, and of whom the installed heads tell apart. `None` when they
-    /// can't be read.
+    /// Learns names and ids of everybody who is enrolled, and of whom the installed heads tell apart. `None` when there
+    /// is no gallery to read: nobody knows then whom the log names.
     fn learn_people(&mut self, context: &Context) -> Option<()> {
         let mut people: Vec<Vec<String>> = Vec::new();
-        if context.state.join(FILE_NAME).try_exists().ok()? {
-            let gallery = Gallery::look_at(&context.state).ok()??;
-            for one in gallery.people().ok()? {
-                let person = one.person;
-                people.push(vec![person.id, person.name.to_string(), person.uid.to_string()]);
-            }
+        let gallery = Gallery::look_at(&context.state).ok()??;
+        for one in gallery.people().ok()? {
+            let person = one.person;
+            people.push(vec![person.id, person.name.to_string(), person.uid.to_string()]);
         }
         if let Ok(settings) = &context.loaded {
             let runtime = &settings.runtime;
@@ -189,8 +188,65 @@ impl Redactor {
         for word in &self.words {
             text = replace(&text, word);
         }
-        text
+        FIELDS.iter().fold(text, |text, field| without_values(&text, field))
     }
+}
+
+/// A part of a query or path that is worth hiding wherever it stands: `channel=1` and `subtype=main` are not, and would
+/// take these words from every line. The whole query is hidden in any case.
+fn may_be_secret(value: &str) -> bool {
+    value.len() >= 6 && !value.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Fields of the log that say who somebody is. Somebody who was removed is in no gallery any more, but is in old lines.
+const FIELDS: [&str; 2] = ["person", "uid"];
+
+/// `text` without the values of `field`, in `person=ada`, `person="Ada L"` and `"person":"ada"`. A person who has a number
+/// keeps it.
+fn without_values(text: &str, field: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(field) {
+        let (before, after) = rest.split_at(at + field.len());
+        let touches = before[..at]
+            .chars()
+            .next_back()
+            .is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+        clean.push_str(before);
+        rest = after;
+        let sign = ["=\"", "=", "\":\"", "\": \""]
+            .into_iter()
+            .find(|sign| after.starts_with(sign));
+        let Some(sign) = sign.filter(|_| !touches) else {
+            continue;
+        };
+        clean.push_str(sign);
+        let value = &after[sign.len()..];
+        let end = if sign.ends_with('"') {
+            quoted_end(value)
+        } else {
+            value.find([' ', ',', '\n', '}']).unwrap_or(value.len())
+        };
+        let is_number = value[..end]
+            .strip_prefix("person-")
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
+        clean.push_str(if is_number { &value[..end] } else { HIDDEN });
+        rest = &value[end..];
+    }
+    clean.push_str(rest);
+    clean
+}
+
+/// Where the closing quote of `value` stands, which is not one behind a backslash.
+fn quoted_end(value: &str) -> usize {
+    let mut escaped = false;
+    for (at, c) in value.char_indices() {
+        match c {
+            '"' if !escaped => return at,
+            _ => escaped = c == '\\' && !escaped,
+        }
+    }
+    value.len()
 }
 
 /// Replaces `word` in `text`, in upper and lower case alike where it is ASCII.
@@ -259,6 +315,38 @@ mod tests {
             ("abc abcd (abc)", "*** abcd (***)"),
         ] {
             assert_eq!(redactor.clean(text), clean, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_channel_is_no_secret() {
+        let mut redactor = Redactor::default();
+        redactor.address(&Url::parse("rtsp://cam/live?channel=1&subtype=0").unwrap());
+        redactor.sort();
+        assert_eq!(redactor.clean("1 frame of 10, exit 0"), "1 frame of 10, exit 0");
+        assert_eq!(redactor.clean("/live?channel=1&subtype=0"), "/live?***");
+    }
+
+    #[test]
+    fn whoever_the_log_names_is_hidden() {
+        let redactor = redactor();
+        for (line, clean) in [
+            (
+                "removed person=joe-biden uid=\"01KA\"",
+                "removed person=*** uid=\"***\"",
+            ),
+            (
+                r#"{"camera":"door","person":"joe-biden","level":"INFO"}"#,
+                r#"{"camera":"door","person":"***","level":"INFO"}"#,
+            ),
+            (r#"person="Joe \"Jo\" B" next=1"#, r#"person="***" next=1"#),
+            (
+                "recognized person=ada-lovelace camera=door",
+                "recognized person=person-1 camera=door",
+            ),
+            ("hostname=box a person came", "hostname=box a person came"),
+        ] {
+            assert_eq!(redactor.clean(line), clean);
         }
     }
 
