@@ -16,7 +16,12 @@ const LOOK: Duration = Duration::from_secs(2);
 /// A mean below this, of 255, is no picture: a covered lens, or a camera that is still starting.
 const BLACK: u8 = 6;
 
-pub(super) fn check(settings: &Settings, _: &Context) -> Vec<Finding> {
+pub(super) fn check(settings: &Settings, context: &Context) -> Vec<Finding> {
+    // A device can be opened once only.
+    let held = |camera: &CameraSettings| {
+        matches!(camera.address, Address::Device(_))
+            && super::daemon::status(context).is_some_and(|status| status["cameras"][&*camera.id]["online"] == true)
+    };
     thread::scope(|scope| {
         let threads: Vec<_> = settings
             .cameras
@@ -27,6 +32,10 @@ pub(super) fn check(settings: &Settings, _: &Context) -> Vec<Finding> {
             .into_iter()
             .map(|(camera, thread)| match thread.join() {
                 Ok(Ok(probed)) => delivers(settings, camera, &probed),
+                Ok(Err(_)) if held(camera) => {
+                    let seen = format!("{} is open in the running daemon, and delivers there", camera.address);
+                    Finding::ok(Subject::Camera, &*camera.id, seen)
+                }
                 Ok(Err(error)) => fails(camera, &error),
                 Err(_) => Finding::failed(
                     Subject::Camera,

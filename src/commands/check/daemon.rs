@@ -37,6 +37,11 @@ pub(super) fn check(context: &Context) -> Vec<Finding> {
     }
 }
 
+/// What the daemon that runs says of itself; `None` where none runs, or it doesn't let us.
+pub(super) fn status(context: &Context) -> Option<Value> {
+    Client::connect_to(&socket(context)).ok()??.ask(&Verb::Status).ok()
+}
+
 /// The socket of the daemon that is meant: the one that was named, that of the state folder, the service's.
 pub fn socket(context: &Context) -> PathBuf {
     let own = context.state.join(FILE_NAME);

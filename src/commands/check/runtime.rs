@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::{Context, Finding, Subject};
 use crate::card::Card;
 use crate::config::Settings;
@@ -71,7 +73,7 @@ fn runtime_mend(error: &RuntimeError) -> String {
 }
 
 /// The networks, opened on the provider that was asked for.
-pub(super) fn provider(settings: &Settings, _: &Context) -> Vec<Finding> {
+pub(super) fn provider(settings: &Settings, context: &Context) -> Vec<Finding> {
     let mut runtime = settings.runtime.clone();
     let mut findings = Vec::new();
     match IdentifierSource::open(&settings.identify_by, &mut runtime) {
@@ -91,6 +93,11 @@ pub(super) fn provider(settings: &Settings, _: &Context) -> Vec<Finding> {
             "correct `identify.by` or `identify.embedder`, or install the head again; see the lines about models",
         )),
     }
+    // A second set of networks would take memory of the card from the daemon, and say nothing of what that one does.
+    if let Some(status) = super::daemon::status(context) {
+        findings.extend(in_daemon(runtime.provider, &status));
+        return findings;
+    }
     match Networks::open(&runtime) {
         Ok(networks) => findings.extend(in_use(runtime.provider, &networks.provider, Card::find().as_ref())),
         Err(error) => {
@@ -103,21 +110,53 @@ pub(super) fn provider(settings: &Settings, _: &Context) -> Vec<Finding> {
     findings
 }
 
+/// What the running daemon says of its networks.
+fn in_daemon(wish: Provider, status: &Value) -> Vec<Finding> {
+    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    let seen = format!("{}, in the running daemon", text(&status["provider"]));
+    let on_cpu = text(&status["provider"]).starts_with("cpu");
+    let mut findings = vec![if let Some(lost) = status["lost"].as_str() {
+        Finding::warning(
+            Subject::Provider,
+            "",
+            format!("{seen}: the card that ran {lost} was lost while it worked"),
+            "look at the card (`nvidia-smi`, `dmesg`), and start the daemon again once it is well: `sudo systemctl restart kith`",
+        )
+    } else if on_cpu && matches!(wish, Provider::Cuda | Provider::Tensorrt) {
+        Finding::warning(
+            Subject::Provider,
+            "",
+            format!("{seen}, though {wish} was asked for"),
+            NO_CARD,
+        )
+    } else {
+        Finding::ok(Subject::Provider, "", seen)
+    }];
+    for network in status["networks"].as_array().into_iter().flatten() {
+        let seen = format!("{}, in the running daemon", text(&network["provider"]));
+        findings.push(Finding::ok(Subject::Provider, text(&network["network"]), seen));
+    }
+    findings
+}
+
+/// What to do where the processor does what a card should.
+const NO_CARD: &str = "look at the driver (`nvidia-smi`) and give `runtime.library` a library with CUDA, or set \
+                       `runtime.provider = \"cpu\"` if that is meant";
+
 /// What runs the networks, and a line for each network with the proof.
 fn in_use(wish: Provider, used: &ProviderInUse, card: Option<&Card>) -> Vec<Finding> {
     let seen = match card {
         Some(card) => format!("{used}; card: {card}"),
         None => used.to_string(),
     };
-    let idle = card.is_some() && wish == Provider::Auto && used.provider == Provider::Cpu;
+    let wanted = match wish {
+        Provider::Auto => card.is_some(),
+        Provider::Cuda | Provider::Tensorrt => true,
+        Provider::Cpu => false,
+    };
+    let idle = wanted && used.provider == Provider::Cpu;
     let mut findings = vec![if idle {
-        Finding::warning(
-            Subject::Provider,
-            "",
-            seen,
-            "there is a card, and the processor does the work: give `runtime.library` a library with CUDA, or set \
-             `runtime.provider = \"cpu\"` if that is meant",
-        )
+        Finding::warning(Subject::Provider, "", seen, NO_CARD)
     } else {
         Finding::ok(Subject::Provider, "", seen)
     }];
@@ -134,6 +173,21 @@ mod tests {
     use super::*;
     use crate::commands::check::State;
     use crate::runtime::{NetworkProof, Proven};
+
+    #[test]
+    fn a_card_that_the_daemon_lost_is_a_warning() {
+        let networks = serde_json::json!([{"network": "pnet", "provider": "cpu"}]);
+        for (wish, lost, state) in [
+            (Provider::Auto, Some("cuda"), State::Warning),
+            (Provider::Cuda, None, State::Warning),
+            (Provider::Auto, None, State::Ok),
+        ] {
+            let status = serde_json::json!({"provider": "cpu", "lost": lost, "networks": networks});
+            let findings = in_daemon(wish, &status);
+            assert_eq!(findings[0].state, state, "{wish} {lost:?}");
+            assert_eq!(findings[1].about, "pnet");
+        }
+    }
 
     #[test]
     fn a_card_that_does_nothing_is_a_warning() {
@@ -160,6 +214,7 @@ mod tests {
             (Provider::Cpu, Provider::Cpu, Some(&card), State::Ok),
             (Provider::Auto, Provider::Cpu, None, State::Ok),
             (Provider::Auto, Provider::Cuda, Some(&card), State::Ok),
+            (Provider::Cuda, Provider::Cpu, None, State::Warning),
         ] {
             let findings = in_use(wish, &used(provider), card);
             assert_eq!(findings[0].state, state, "{wish} {provider}");

@@ -281,6 +281,8 @@ fn a_running_daemon_is_found_and_not_disturbed() {
     daemon.wait_for_log("the camera delivers");
     let report = check(&home, &[]);
     report.has("daemon", "ok", &["as box, since"]);
+    report.has("provider", "ok", &["cpu", "in the running daemon"]);
+    report.has("provider embedder", "ok", &["cpu, in the running daemon"]);
     report.has("broker login", "ok", &["accepts us"]);
     report.has("camera door", "ok", &["640x480"]);
     let heard = subscriber.all();
