@@ -423,7 +423,6 @@ impl Running<'_> {
             "card": self.wiring.facts.provider.card.as_ref().map(ToString::to_string),
             "lost": self.wiring.facts.provider.why_lost(),
             "networks": self.wiring.facts.provider.networks,
-            "lost": self.wiring.facts.provider.lost,
             "cameras": cameras,
             "people": instruments.people.load(Ordering::Relaxed),
             "broker": instruments.connection.is_up(),

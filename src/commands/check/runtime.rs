@@ -119,7 +119,7 @@ fn in_daemon(wish: Provider, status: &Value) -> Vec<Finding> {
         Finding::warning(
             Subject::Provider,
             "",
-            format!("{seen}: the card that ran {lost} was lost while it worked"),
+            format!("{seen}; {lost}"),
             "look at the card (`nvidia-smi`, `dmesg`), and start the daemon again once it is well: `sudo systemctl restart kith`",
         )
     } else if on_cpu && matches!(wish, Provider::Cuda | Provider::Tensorrt) {
@@ -178,7 +178,7 @@ mod tests {
     fn a_card_that_the_daemon_lost_is_a_warning() {
         let networks = serde_json::json!([{"network": "pnet", "provider": "cpu"}]);
         for (wish, lost, state) in [
-            (Provider::Auto, Some("cuda"), State::Warning),
+            (Provider::Auto, Some("cuda was lost while it worked"), State::Warning),
             (Provider::Cuda, None, State::Warning),
             (Provider::Auto, None, State::Ok),
         ] {
