@@ -34,21 +34,32 @@ install_packages() {
     debian)
         if [ -n "${DEBIAN_MIRROR:-}" ]; then
             rm -f /etc/apt/sources.list.d/debian.sources
-            for suite in bookworm bookworm-updates; do
-                echo "deb [check-valid-until=no] $DEBIAN_MIRROR $suite main"
-            done >/etc/apt/sources.list
+            {
+                for suite in bookworm bookworm-updates; do
+                    echo "deb [check-valid-until=no] $DEBIAN_MIRROR $suite main"
+                done
+                # Beside it, as on every mirror and in the archive of past days: …/debian and …/debian-security.
+                security=$(echo "$DEBIAN_MIRROR" | sed -E 's#/debian(/|$)#/debian-security\1#')
+                echo "deb [check-valid-until=no] $security bookworm-security main"
+            } >/etc/apt/sources.list
         fi
         apt-get update -q
         apt-get install -y -q --no-install-recommends "$@" ||
             fail "a version in versions.env is not in the archive any more: raise it, or set DEBIAN_MIRROR to the archive of a past day"
         ;;
     ubuntu)
+        # The archive of a past day is reached over https, and Ubuntu's base knows no authorities: today's come first.
+        if [ ! -e /etc/ssl/certs/ca-certificates.crt ]; then
+            apt-get update -q
+            apt-get install -y -q --no-install-recommends ca-certificates
+        fi
         # Ubuntu 22.04's apt looks at the archive of a past day only where the source allows it.
         if [ -f /etc/apt/sources.list ]; then
             sed -i -E 's/^deb (http[^ ]*ubuntu[^ ]*)/deb [snapshot=yes] \1/' /etc/apt/sources.list
         fi
         apt-get update -q -o APT::Snapshot="$UBUNTU_SNAPSHOT"
-        apt-get install -y -q --no-install-recommends -o APT::Snapshot="$UBUNTU_SNAPSHOT" "$@"
+        apt-get install -y -q --no-install-recommends --allow-downgrades \
+            -o APT::Snapshot="$UBUNTU_SNAPSHOT" "$@"
         ;;
     *) fail "$(distribution) is neither Debian nor Ubuntu" ;;
     esac

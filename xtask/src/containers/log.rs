@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::steps::Entry;
 use crate::checkout::{self, Checkout};
@@ -31,6 +31,20 @@ pub(crate) fn write(checkout: &Checkout, chapters: &[Chapter]) -> Result<()> {
     let commit = checkout::capture(checkout.command("git").args(["log", "-1", "--format=%h, %cs"]))?;
     let tables = tables(commit.trim(), chapters);
     fs::write(&path, format!("{before}{FROM}{tables}{TO}{after}")).with_context(failed)
+}
+
+/// # Errors
+/// When the page has no log.
+pub(crate) fn look(checkout: &Checkout) -> Result<()> {
+    let text = fs::read_to_string(checkout.path(PAGE)).with_context(|| format!("can't read {PAGE}"))?;
+    let log = text
+        .split_once(FROM)
+        .and_then(|(_, rest)| rest.split_once(TO))
+        .map(|(log, _)| log);
+    if !log.is_some_and(|log| log.contains("\n| `")) {
+        bail!("{PAGE} has no log of the steps; `cargo xtask containers --check` writes it");
+    }
+    Ok(())
 }
 
 fn tables(commit: &str, chapters: &[Chapter]) -> String {

@@ -26,8 +26,6 @@ use crate::progress;
 use crate::setup::Setup;
 use steps::{Builder, Entry, Image, Variant};
 
-pub(crate) use lint::check as look;
-
 /// Look at the Dockerfiles and compose files; with --check, run their steps in Debian roots
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -72,6 +70,15 @@ const VARIANTS: [Variant; 4] = [
         not_again: &["set-up.sh program", "set-up.sh models \"$MODELS\""],
     },
 ];
+
+/// What can be said of the files without building anything: what `cargo xtask test` asks.
+///
+/// # Errors
+/// With what is wrong.
+pub(crate) fn look(checkout: &Checkout, setup: &Setup<'_>) -> Result<()> {
+    lint::check(checkout, setup)?;
+    log::look(checkout)
+}
 
 /// # Errors
 /// With what is wrong.
