@@ -3,9 +3,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
@@ -82,6 +83,7 @@ pub fn gather(source: &Source) -> anyhow::Result<Gathered> {
     remove_left_copies(state);
     let copy = empty_copy(state)?;
     let snapshot = Gallery::open(state)?.snapshot(copy.path())?;
+    ensure_in_place(&copy)?;
     let mut gathering = Gathering {
         files: Vec::new(),
         contents: Vec::new(),
@@ -106,6 +108,7 @@ pub fn gather(source: &Source) -> anyhow::Result<Gathered> {
     if source.with_visits && Sightings::exists(state) {
         let copy = empty_copy(state)?;
         Sightings::open(state)?.snapshot(copy.path())?;
+        ensure_in_place(&copy)?;
         gathering.add(SIGHTINGS, Content::File(copy.into_file()))?;
     }
     Ok(Gathered {
@@ -222,6 +225,17 @@ pub(super) fn empty_copy(state: &Path) -> anyhow::Result<NamedTempFile> {
         .with_context(|| format!("can't write to {}", state.display()))?;
     flock(copy.as_file(), FlockOperation::NonBlockingLockExclusive)?;
     Ok(copy)
+}
+
+/// Makes sure that `copy` is still what lies under its name: removing somebody removes copies, and SQLite would then have
+/// written to a new file.
+pub(super) fn ensure_in_place(copy: &NamedTempFile) -> anyhow::Result<()> {
+    let number = |about: fs::Metadata| (about.dev(), about.ino());
+    let open = copy.as_file().metadata().map(number);
+    let named = fs::metadata(copy.path()).map(number);
+    let is_same = matches!((open, named), (Ok(open), Ok(named)) if open == named);
+    ensure!(is_same, "somebody changed the gallery meanwhile; try again");
+    Ok(())
 }
 
 /// Removes the copies that a killed backup or restore left, and their journals.

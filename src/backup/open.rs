@@ -14,6 +14,7 @@ use tar::{Archive, Entry};
 
 use super::cipher::Input;
 use super::manifest::{self, CONFIG, FileEntry, Manifest};
+use super::place::adopt;
 use super::seal::Sealed;
 use crate::state_dir::{FILE_MODE, FOLDER_MODE};
 
@@ -93,6 +94,7 @@ impl<'a> Backup<'a> {
                     .mode(FOLDER_MODE)
                     .create(folder)
                     .with_context(write)?;
+                adopt(folder, into);
             }
             let mut options = OpenOptions::new();
             let to = options.write(true).create_new(true).mode(FILE_MODE).open(&target);

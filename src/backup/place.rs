@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
@@ -13,10 +13,10 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use super::gather::{Summing, empty_copy};
+use super::gather::{Summing, empty_copy, ensure_in_place};
 use super::manifest::{CONFIG, MODELS_D, NODE_ID};
 use super::plan::{Change, Staged, Target, is_catalogue};
-use crate::gallery::{Gallery, SNAPSHOT_SUFFIX};
+use crate::gallery::{Gallery, GalleryError, SNAPSHOT_SUFFIX};
 use crate::sightings::Sightings;
 
 /// What a restore did.
@@ -24,6 +24,8 @@ use crate::sightings::Sightings;
 pub struct Placed {
     /// Where what was here before lies now.
     pub set_aside: Vec<PathBuf>,
+    /// Why the people of before are still in the database's log, if they are.
+    pub not_forgotten: Option<String>,
 }
 
 /// How the name of a file begins that lies ready beside its place.
@@ -69,7 +71,11 @@ pub fn place(staged: &mut Staged, target: &Target, gallery_of_now: Option<Galler
                 gallery
             }
         };
-        gallery.replace_with(&staged.gallery)?;
+        match gallery.replace_with(&staged.gallery) {
+            // It is done, so what was set aside stays.
+            Err(error @ GalleryError::NotForgotten(_)) => placed.not_forgotten = Some(error.to_string()),
+            done => done?,
+        }
         Ok(())
     })();
     if let Err(error) = changed {
@@ -103,7 +109,11 @@ fn ready(staged: &Staged, target: &Target) -> anyhow::Result<Vec<Ready>> {
         .map(|(from, place, change)| {
             let write = || format!("can't write {}", place.display());
             let folder = place.parent().unwrap_or(Path::new("."));
-            fs::create_dir_all(folder).with_context(write)?;
+            if !folder.is_dir() {
+                fs::create_dir_all(folder).with_context(write)?;
+                // Whatever root's umask is: the service has to find its models.
+                fs::set_permissions(folder, Permissions::from_mode(0o755)).with_context(write)?;
+            }
             remove_old(folder);
             let mut file = NamedTempFile::with_prefix_in(READY_PREFIX, folder).with_context(write)?;
             io::copy(&mut File::open(&from)?, &mut file).with_context(write)?;
@@ -126,25 +136,18 @@ fn permit(file: &NamedTempFile, place: &Path, config: &Path) -> io::Result<()> {
         },
     };
     if let Some((user, group)) = owner.filter(|_| rustix::process::geteuid().is_root()) {
-        chown(file.path(), user, group)?;
+        lchown(file.path(), Some(user), Some(group))?;
     }
     file.as_file().set_permissions(Permissions::from_mode(mode))
 }
 
-fn chown(path: &Path, user: u32, group: u32) -> io::Result<()> {
-    let (user, group) = (
-        rustix::process::Uid::from_raw(user),
-        rustix::process::Gid::from_raw(group),
-    );
-    Ok(rustix::fs::chown(path, Some(user), Some(group))?)
-}
-
 /// Gives `path` the owner of `folder`, where root works for a service.
-fn adopt(path: &Path, folder: &Path) {
+pub(super) fn adopt(path: &Path, folder: &Path) {
     if let Ok(folder) = fs::metadata(folder)
         && rustix::process::geteuid().is_root()
     {
-        let _ = chown(path, folder.uid(), folder.gid());
+        // Never through a link that somebody laid there.
+        let _ = lchown(path, Some(folder.uid()), Some(folder.gid()));
     }
 }
 
@@ -196,6 +199,7 @@ fn set_gallery_aside(gallery: &Gallery, state: &Path, moment: &str) -> anyhow::R
     let write = || format!("can't keep the gallery of now as {}", aside.display());
     let copy = empty_copy(state)?;
     gallery.snapshot(copy.path()).with_context(write)?;
+    ensure_in_place(&copy)?;
     copy.as_file().sync_all().with_context(write)?;
     copy.persist(&aside).map_err(|error| error.error).with_context(write)?;
     adopt(&aside, state);
@@ -238,16 +242,18 @@ fn the_rest(staged: &Staged, target: &Target) -> anyhow::Result<()> {
 
 /// One gallery of before is enough: whoever was removed since must not stay in many.
 fn remove_older_gallery(state: &Path, placed: &Placed) {
-    if !placed.set_aside.iter().any(|file| file.parent() == Some(state)) {
+    let is_before = |file: &Path| {
+        let name = file.file_name().unwrap_or_default();
+        name.as_encoded_bytes().starts_with(BEFORE_PREFIX.as_bytes())
+    };
+    // Where no newer one was made, the older one is of before.
+    if !placed.set_aside.iter().any(|file| is_before(file)) {
         return;
     }
     for entry in fs::read_dir(state).into_iter().flatten().flatten() {
-        let is_before = entry
-            .file_name()
-            .as_encoded_bytes()
-            .starts_with(BEFORE_PREFIX.as_bytes());
-        if is_before && !placed.set_aside.contains(&entry.path()) {
-            let _ = fs::remove_file(entry.path());
+        let file = entry.path();
+        if is_before(&file) && !placed.set_aside.contains(&file) {
+            let _ = fs::remove_file(file);
         }
     }
 }

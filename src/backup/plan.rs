@@ -13,6 +13,7 @@ use super::configuration::Configuration;
 use super::gather::{remove_left_copies, sum};
 use super::manifest::{CONFIG, LeftOut, MODELS_D, Manifest, NODE_ID, SIGHTINGS};
 use super::open::{Backup, remove_leftovers};
+use super::place::adopt;
 use crate::config::{self, ConfigError, Settings};
 use crate::gallery::{Gallery, GalleryError, RESTORE_PREFIX};
 use crate::identify::IdentifyBy;
@@ -112,6 +113,8 @@ pub fn stage(backup: &Backup<'_>, target: &Target, progress: &dyn Fn(u64)) -> an
         .prefix(RESTORE_PREFIX)
         .tempdir_in(&target.state)
         .with_context(|| format!("can't write to {}", target.state.display()))?;
+    // Whoever removes people has to be able to remove what a killed restore left.
+    adopt(folder.path(), &target.state);
     let manifest = backup.unpack(folder.path(), progress)?;
     let mut gallery = checked_gallery(folder.path(), &manifest)?;
     let mut plan = Plan {

@@ -220,11 +220,12 @@ fn tell(args: &Args, staged: &Staged, placed: Option<&Placed>) -> anyhow::Result
     if args.json {
         say(json!({
             "file": args.file, "made_at": manifest.made_at, "kith": manifest.kith, "restored": placed.is_some(),
-            "plan": plan, "set_aside": set_aside,
+            "plan": plan, "set_aside": set_aside, "not_forgotten": placed.and_then(|placed| placed.not_forgotten.as_ref()),
         }))?;
         return Ok(());
     }
-    for warning in &plan.warnings {
+    let not_forgotten = placed.and_then(|placed| placed.not_forgotten.as_ref());
+    for warning in plan.warnings.iter().chain(not_forgotten) {
         complain(format_args!("kith: warning: {warning}"));
     }
     tell_embedded(plan, placed.is_some())?;
