@@ -281,7 +281,7 @@ fn a_manifest_that_lies_is_refused() {
                 files,
                 "models.d/colour.toml",
                 b"[[model]]\nhat = 1\n".to_vec(),
-            )
+            );
         },
         "models can't be used",
     );

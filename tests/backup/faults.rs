@@ -206,7 +206,7 @@ fn a_daemon_goes_on_enrolling_and_restoring_waits_for_it_to_stop() {
             gallery.check().unwrap();
             let people = gallery.people().unwrap();
             assert!(
-                people.len() % 3 == 0 && people.iter().all(|one| one.faces == 1),
+                people.len().is_multiple_of(3) && people.iter().all(|one| one.faces == 1),
                 "{people:?}"
             );
             sizes.insert(people.len());

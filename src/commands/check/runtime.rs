@@ -197,7 +197,6 @@ mod tests {
             driver: "550".to_owned(),
             compute_capability: None,
             uuid: None,
-            uuid: None,
         };
         let used = |provider| ProviderInUse {
             provider,
