@@ -40,6 +40,7 @@ pub(super) fn write(checkout: &Checkout) -> Result<()> {
     let mut gzip = checkout.command("gzip");
     gzip.args(["--best", "--no-name", "--stdout"]).arg(&notices);
     let output = gzip.output().context("can't start gzip")?;
+    anyhow::ensure!(output.status.success(), "gzip can't pack {}", notices.display());
     put(&folder.join("doc/onnxruntime-notices.txt.gz"), &output.stdout)?;
     put(&folder.join("doc/rust-crates.txt"), crates(checkout)?.as_bytes())
 }

@@ -1,16 +1,22 @@
-"""Makes a gallery look as Kith 0.0.1 left it: schema version 1. Given: the database."""
+"""Makes a gallery look as Kith 0.0.1 left it, in schema version 1, and prints the version that it had. Given: the
+database. Tables of later versions go, columns of later versions too, so a new version needs nothing here."""
 
 import sqlite3
 import sys
 
 gallery = sqlite3.connect(sys.argv[1], isolation_level=None)
-assert gallery.execute("PRAGMA user_version").fetchone() == (3,)
+(version,) = gallery.execute("PRAGMA user_version").fetchone()
+assert version > 1
+tables = [name for (name,) in gallery.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+gallery.execute("PRAGMA foreign_keys = OFF")
+for table in tables:
+    if table not in ("person", "face", "embedding") and not table.startswith("sqlite_"):
+        gallery.execute(f"DROP TABLE {table}")
 gallery.executescript(
     """
     PRAGMA journal_mode = DELETE;
     PRAGMA foreign_keys = OFF;
     BEGIN;
-    DROP TABLE head_class;
     CREATE TABLE old_person (
         person INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE CHECK (id <> '' AND id NOT GLOB '*[^a-z0-9_-]*'),
@@ -43,3 +49,4 @@ gallery.executescript(
     COMMIT;
     """
 )
+print(version)

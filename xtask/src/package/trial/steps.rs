@@ -9,8 +9,6 @@ use super::Trial;
 use crate::progress;
 
 const GALLERY: &str = "/var/lib/kith/gallery.sqlite";
-/// Made before a migration to the newest schema version.
-const BACKUP: &str = "/var/lib/kith/gallery.before-v4.sqlite";
 /// As a person would write it; the broker isn't there.
 const CONFIG: &str = r#"printf '# mine\n[mqtt]\nurl = "mqtt://127.0.0.1:1883"\n[[camera]]\nid = "folder"\nurl = "dir:/srv"\nloop = true\n' >/etc/kith/kith.toml"#;
 
@@ -61,6 +59,11 @@ fn install(trial: &mut Trial<'_>) {
             "640 root kith",
         ),
         ("credentials are root's", "/etc/kith/credentials", "700 root root"),
+        (
+            "models that root adds are where the service looks",
+            "/etc/kith/models.d",
+            "755 root root",
+        ),
         ("programs are root's", "/usr/bin/kith", "755 root root"),
     ] {
         trial.says(what, &format!("stat -c '%a %U %G' {path}"), wanted);
@@ -177,14 +180,10 @@ fn service(trial: &mut Trial<'_>) {
 }
 
 fn upgrade(trial: &mut Trial<'_>) -> Result<()> {
-    older::gallery(trial.checkout, &trial.copy.path(GALLERY))?;
-    let is_version = |file: &str, version: u32| {
-        // SQLite's `user_version`, in the file's header.
-        format!(
-            "test \"$(perl -e 'open F, q({file}); seek F, 60, 0; read F, $b, 4; print unpack(q(N), $b)')\" = {version}"
-        )
-    };
-    trial.works("a gallery of schema version 1 is there", &is_version(GALLERY, 1));
+    let gallery = trial.copy.path(GALLERY);
+    let newest = older::gallery(trial.checkout, &gallery)?;
+    let backup = format!("/var/lib/kith/gallery.before-v{newest}.sqlite");
+    trial.is_version("a gallery of schema version 1 is there", GALLERY, 1);
     trial.says(
         "the older package is upgraded",
         &format!("{INSTALL} /new.deb && dpkg-query -W -f '${{Version}}' kith"),
@@ -208,23 +207,25 @@ fn upgrade(trial: &mut Trial<'_>) -> Result<()> {
         "the first command migrates the gallery",
         "kith people list | grep Obama",
     );
-    trial.works("it is of version 4", &is_version(GALLERY, 4));
-    trial.works("the backup is of version 1", &is_version(BACKUP, 1));
+    trial.is_version("it is of the newest version", GALLERY, newest);
+    trial.is_version("the backup is of version 1", &backup, 1);
     trial.says(
         "the backup is for nobody else's eyes",
-        &format!("stat -c '%a %U %G' {BACKUP}"),
+        &format!("stat -c '%a %U %G' {backup}"),
         "600 kith kith",
     );
     recognises(trial, "after the migration the vectors of before");
     trial.works(
         "there is one backup, and later commands leave it alone",
-        &format!("old=$(stat -c %Y {BACKUP}); kith people list >/dev/null; test $(stat -c %Y {BACKUP}) = $old && test $(ls /var/lib/kith/*before* | wc -l) = 1"),
+        &format!("old=$(stat -c %Y {backup}); kith people list >/dev/null; test $(stat -c %Y {backup}) = $old && test $(ls /var/lib/kith/*before* | wc -l) = 1"),
     );
+    older::claim_version(&gallery, newest + 1)?;
     trial.refuses(
         "going back needs the backup: an older Kith refuses the newer gallery",
-        &format!("printf '\\000\\000\\000\\143' | dd of={GALLERY} bs=1 seek=60 conv=notrunc 2>/dev/null; kith people list; code=$?; printf '\\000\\000\\000\\003' | dd of={GALLERY} bs=1 seek=60 conv=notrunc 2>/dev/null; exit $code"),
+        "kith people list",
         "newer",
     );
+    older::claim_version(&gallery, newest)?;
     Ok(())
 }
 
@@ -258,6 +259,11 @@ fn remove(trial: &mut Trial<'_>, before: &BTreeSet<String>) {
         "a purged package installs again",
         &format!("{INSTALL} /new.deb && test -d /var/lib/kith"),
     );
+    trial.works(
+        "where the state is a link to a bigger disk, a purge empties that, too",
+        "mv /var/lib/kith /mnt/kith && ln -s /mnt/kith /var/lib/kith && touch /mnt/kith/gallery.sqlite /mnt/kith/.hidden \
+         && apt-get purge -y -q kith && test ! -e /var/lib/kith && test -z \"$(ls -A /mnt/kith)\"",
+    );
 }
 
 /// Every file and folder that a package may leave; not what the system notes about packages and users, nor people's.
@@ -275,6 +281,13 @@ impl Trial<'_> {
     fn claim_owner(&mut self, what: &str) {
         let found = self.sh("find /var/lib/kith ! \\( -user kith -group kith \\) -ls");
         self.claim(what, found.well && found.said.is_empty(), &found.said);
+    }
+
+    fn is_version(&mut self, what: &str, database: &str, version: u32) {
+        match older::version(&self.copy.path(database)) {
+            Ok(found) => self.claim(what, found == version, &format!("it is version {found}")),
+            Err(error) => self.claim(what, false, &format!("{error:#}")),
+        }
     }
 
     /// The version of the package that is tried.
