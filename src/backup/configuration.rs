@@ -8,6 +8,8 @@ use anyhow::Context;
 use toml::{Table, Value};
 use url::Url;
 
+use crate::config::resolve;
+
 /// A configuration file.
 #[derive(Debug, Clone)]
 pub struct Configuration {
@@ -56,6 +58,17 @@ impl Configuration {
         self.path(self.runtime("models"))
     }
 
+    /// The embedder that it names.
+    pub fn embedder(&self) -> Option<String> {
+        Some(self.table.get("identify")?.get("embedder")?.as_str()?.to_owned())
+    }
+
+    /// Whether people are recognised by a trained head.
+    pub fn by_head(&self) -> bool {
+        let by = self.table.get("identify").and_then(|identify| identify.get("by"));
+        by.and_then(Value::as_str).is_some_and(|by| by.starts_with("head:"))
+    }
+
     fn runtime(&self, key: &str) -> Option<&Value> {
         self.table.get("runtime")?.get(key)
     }
@@ -65,12 +78,14 @@ impl Configuration {
         Some(folder.join(value?.as_str()?))
     }
 
-    /// The keys that name a file, such as `mqtt.password_file`, each with the file: what is not in a backup.
+    /// The keys that name a file, such as `mqtt.password_file`, each with the file as the daemon finds it: what is not in
+    /// a backup.
     pub fn files(&self) -> Vec<(String, PathBuf)> {
         let mut found = Vec::new();
         let mut each = |key: &str, value: &str| {
             if key.ends_with("_file") {
-                found.extend(self.path(Some(&Value::from(value))).map(|file| (key.to_owned(), file)));
+                let folder = self.file.parent().unwrap_or(Path::new(""));
+                found.push((key.to_owned(), resolve(Path::new(value), folder)));
             }
         };
         walk("", &Value::Table(self.table.clone()), &mut each);
@@ -115,12 +130,13 @@ mod tests {
 
     #[test]
     fn files_folders_and_passwords_are_found_wherever_they_stand() {
-        let text = "state = \"s\"\n[mqtt]\nurl = \"mqtt://h\"\npassword_file = \"mqtt.pw\"\n[runtime]\nmodels_d = \"/m\"\n\
+        let text = "state = \"s\"\n[mqtt]\nurl = \"mqtt://h\"\npassword_file = \"mqtt.pw\"\n[identify]\nby = \"head:h\"\nembedder = \"mine\"\n[runtime]\nmodels_d = \"/m\"\n\
                     [[camera]]\nurl = \"rtsp://u:p@h/\"\npassword_file = \"/x/cam.pw\"\n";
         let read = Configuration::parse(Path::new("/etc/kith/kith.toml"), text.to_owned()).unwrap();
         assert_eq!(read.state(), Some("/etc/kith/s".into()));
         assert_eq!(read.models_d(), Some("/m".into()));
         assert_eq!(read.models(), None);
+        assert_eq!((read.by_head(), read.embedder()), (true, Some("mine".to_owned())));
         let expected = [
             ("camera[0].password_file", "/x/cam.pw"),
             ("mqtt.password_file", "/etc/kith/mqtt.pw"),

@@ -3,13 +3,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
@@ -100,7 +100,8 @@ pub fn gather(source: &Source) -> anyhow::Result<Gathered> {
             gathering.left_out.push(LeftOut { file, named_by });
         }
     }
-    if let Ok(node) = fs::read(state.join(NODE_ID)) {
+    // Root doesn't follow a link that the service's user laid there.
+    if let Ok(node) = read_itself(&state.join(NODE_ID)) {
         gathering.add(NODE_ID, Content::Bytes(Cursor::new(node)))?;
     }
     gathering.add(GALLERY, Content::File(copy))?;
@@ -225,6 +226,18 @@ pub(super) fn empty_copy(state: &Path) -> anyhow::Result<NamedTempFile> {
         .with_context(|| format!("can't write to {}", state.display()))?;
     flock(copy.as_file(), FlockOperation::NonBlockingLockExclusive)?;
     Ok(copy)
+}
+
+/// Reads a file that is no link.
+fn read_itself(file: &Path) -> io::Result<Vec<u8>> {
+    let no_link = OFlags::NOFOLLOW.bits().cast_signed();
+    let mut bytes = Vec::new();
+    File::options()
+        .read(true)
+        .custom_flags(no_link)
+        .open(file)?
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Makes sure that `copy` is still what lies under its name: removing somebody removes copies, and SQLite would then have

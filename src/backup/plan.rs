@@ -142,7 +142,7 @@ pub fn stage(backup: &Backup<'_>, target: &Target, progress: &dyn Fn(u64)) -> an
         plan.only_here = now.ids_not_among(&uids)?;
     }
     plan.people = gallery.people()?.len();
-    let settings = checked_configuration(folder.path(), &manifest, target, &mut plan)?;
+    let identified = checked_configuration(folder.path(), &manifest, target, &mut plan)?;
     let catalogue = checked_models(folder.path(), &manifest, target, &mut plan)?;
     plan.node = !target.people_only && manifest.file(NODE_ID).is_some() && !target.state.join(NODE_ID).exists();
     if manifest.file(SIGHTINGS).is_some() {
@@ -151,7 +151,7 @@ pub fn stage(backup: &Backup<'_>, target: &Target, progress: &dyn Fn(u64)) -> an
             .context("its visits can't be used")?;
         plan.visits = !Sightings::exists(&target.state) || Sightings::open(&target.state)?.is_empty()?;
     }
-    let name = embedder(settings.as_ref(), target);
+    let name = identified.embedder(target);
     let mut staged_embedder = None;
     if let Some(name) = name {
         match catalogue.embedder(&name) {
@@ -220,9 +220,11 @@ fn checked_configuration(
     manifest: &Manifest,
     target: &Target,
     plan: &mut Plan,
-) -> anyhow::Result<Option<Settings>> {
+) -> anyhow::Result<Identified> {
     if target.people_only || manifest.file(CONFIG).is_none() {
-        return Ok(config::load(&target.config).ok());
+        return Ok(
+            config::load(&target.config).map_or_else(|_| Identified::default(), |settings| Identified::by(&settings))
+        );
     }
     let staged = folder.join(CONFIG);
     let text = fs::read_to_string(&staged).context("its configuration can't be read")?;
@@ -234,7 +236,7 @@ fn checked_configuration(
         named_by: named_by.clone(),
     }));
     match config::parse(&read.text, &target.config) {
-        Ok(settings) => Ok(Some(settings)),
+        Ok(settings) => Ok(Identified::by(&settings)),
         Err(ConfigError::Mistakes { mut mistakes, .. }) => {
             mistakes.retain(|mistake| !missing.iter().any(|(key, _)| *key == mistake.key));
             let lines: Vec<String> = mistakes.iter().map(|mistake| format!("\n  {mistake}")).collect();
@@ -243,7 +245,11 @@ fn checked_configuration(
                 "its configuration has mistakes; --people-only leaves it out:{}",
                 lines.concat()
             );
-            Ok(None)
+            // Settings need the files that are missing; this doesn't.
+            Ok(Identified {
+                by_head: read.by_head(),
+                embedder: read.embedder(),
+            })
         }
         Err(error) => Err(error).context("its configuration can't be used"),
     }
@@ -308,20 +314,30 @@ fn elsewhere(manifest: &Manifest, model: &str, network: &Path) -> Option<LeftOut
     })
 }
 
-/// What will embed faces; nothing where people are recognised by a head.
-fn embedder(settings: Option<&Settings>, target: &Target) -> Option<String> {
-    let by = settings.map(|settings| &settings.identify_by);
-    if target.embedder.is_none() && matches!(by, Some(IdentifyBy::Head(_))) {
-        return None;
+/// By what people will be recognised.
+#[derive(Debug, Default)]
+struct Identified {
+    by_head: bool,
+    /// The embedder, if it is not the shipped one.
+    embedder: Option<String>,
+}
+
+impl Identified {
+    fn by(settings: &Settings) -> Self {
+        Self {
+            by_head: matches!(settings.identify_by, IdentifyBy::Head(_)),
+            embedder: settings.runtime.embedder.clone(),
+        }
     }
-    let configured = settings.and_then(|settings| settings.runtime.embedder.clone());
-    Some(
-        target
-            .embedder
-            .clone()
-            .or(configured)
-            .unwrap_or_else(|| EMBEDDER.to_owned()),
-    )
+
+    /// What will embed faces; nothing where people are recognised by a head.
+    fn embedder(self, target: &Target) -> Option<String> {
+        if target.embedder.is_none() && self.by_head {
+            return None;
+        }
+        let name = target.embedder.clone().or(self.embedder);
+        Some(name.unwrap_or_else(|| EMBEDDER.to_owned()))
+    }
 }
 
 /// What becomes of `there` when `new` goes there.

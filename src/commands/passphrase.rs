@@ -70,7 +70,10 @@ fn from_file(file: &Path) -> anyhow::Result<SecretString> {
     let read = || format!("can't read the passphrase file {}", file.display());
     let open = File::open(file).with_context(read)?;
     let about = open.metadata().with_context(read)?;
-    if about.is_file() && about.mode() & 0o077 != 0 {
+    // systemd lets the service's user read a credential by an access list, which shows as rights of the group.
+    let is_credential = std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|folder| file.starts_with(folder));
+    let others = if is_credential { 0o007 } else { 0o077 };
+    if about.is_file() && about.mode() & others != 0 {
         complain(format_args!(
             "kith: warning: others may read {}; `chmod 600` closes it",
             file.display()

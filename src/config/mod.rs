@@ -16,6 +16,7 @@ pub use error::{ConfigError, Mistake};
 pub use keys::reference;
 pub use mqtt::{HomeAssistantSettings, MqttSettings};
 pub use secret::Secret;
+pub(crate) use secret_files::resolve;
 pub use secret_files::{SecretFile, secret_files};
 pub use settings::{CameraSettings, DECIDE_WITHIN, LogSettings, MIN_SHOTS, Settings};
 

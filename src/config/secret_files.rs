@@ -72,7 +72,7 @@ fn walk(value: &Value, path: &str, found: &mut impl FnMut(&str, &str)) {
 /// Where `file` is: a systemd credential of that name if there is one, else beside the configuration in `folder`, else in
 /// its folder `credentials`, where the service's credentials come from: an admin who checks the configuration finds them
 /// there.
-pub(super) fn resolve(file: &Path, folder: &Path) -> PathBuf {
+pub(crate) fn resolve(file: &Path, folder: &Path) -> PathBuf {
     let credential = env::var_os("CREDENTIALS_DIRECTORY")
         .map(|credentials| PathBuf::from(credentials).join(file))
         .filter(|path| path.is_file());
