@@ -96,8 +96,8 @@ const PROMISES: &[Promise] = &[
         counts: &[
             ("stalls", 50),
             ("resolution-changes", 50),
-            ("truncated-frames", 50),
-            ("wild-timestamps", 50),
+            ("truncated", 50),
+            ("wild-times", 50),
             ("decoder-kills", 100),
         ],
     },
