@@ -39,6 +39,8 @@ pub struct Target {
     pub people_only: bool,
     /// Bring people back who were removed here since.
     pub bring_back: bool,
+    /// The caller has the lock of the state folder, so that nobody else restores there.
+    pub alone: bool,
 }
 
 /// What becomes of a file.
@@ -108,7 +110,10 @@ impl Staged {
 pub fn stage(backup: &Backup<'_>, target: &Target, progress: &dyn Fn(u64)) -> anyhow::Result<Staged> {
     state_dir::prepare(&target.state)?;
     remove_left_copies(&target.state);
-    remove_leftovers(&target.state, RESTORE_PREFIX);
+    // A restore that goes on has its folder here, too.
+    if target.alone {
+        remove_leftovers(&target.state, RESTORE_PREFIX);
+    }
     let folder = tempfile::Builder::new()
         .prefix(RESTORE_PREFIX)
         .tempdir_in(&target.state)

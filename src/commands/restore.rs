@@ -144,6 +144,7 @@ fn target(args: &Args, common: &Common, text: Option<String>) -> anyhow::Result<
         embedder: common.embedder.clone(),
         people_only: args.people_only,
         bring_back: args.bring_back,
+        alone: !args.check,
     })
 }
 

@@ -229,6 +229,20 @@ fn a_plain_backup_needs_no_passphrase() {
 }
 
 #[test]
+fn a_check_leaves_the_folder_of_a_restore_that_goes_on() {
+    let house = House::furnished();
+    house.people([1]);
+    house.kith(&["backup", "b.kith"]).ok();
+    let of_another = house.state().join(".restore-another");
+    fs::create_dir(&of_another).unwrap();
+    house.kith(&["restore", "b.kith", "--check"]).ok();
+    assert!(of_another.exists());
+    // This one has the lock, so the other was killed.
+    house.kith(&["restore", "b.kith"]).ok();
+    assert!(!of_another.exists());
+}
+
+#[test]
 fn who_was_removed_since_comes_back_only_by_wish() {
     let (house, new) = (House::furnished(), House::furnished());
     house.people(1..=3);
