@@ -70,6 +70,18 @@ impl Card {
         Self::look(&Places::default(), &Choice::of(visible.as_deref()))
     }
 
+    /// One that no machine has, for tests and faults on demand.
+    #[cfg(any(test, feature = "fault"))]
+    pub fn made_up() -> Self {
+        Self {
+            name: "made-up card".to_owned(),
+            memory_mib: Some(8192),
+            driver: "550.1".to_owned(),
+            compute_capability: Some("8.6".to_owned()),
+            uuid: None,
+        }
+    }
+
     fn look(places: &Places, choice: &Choice) -> Option<Self> {
         if *choice == Choice::Hidden {
             return None;

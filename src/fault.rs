@@ -56,13 +56,7 @@ pub fn with_a_card(mut networks: Networks) -> Networks {
         let in_use = &mut networks.provider;
         in_use.provider = Provider::Cuda;
         in_use.passed_over.clear();
-        in_use.card = Some(Card {
-            name: "made-up card".to_owned(),
-            memory_mib: None,
-            driver: "0".to_owned(),
-            compute_capability: None,
-            uuid: None,
-        });
+        in_use.card = Some(Card::made_up());
         for proof in &mut in_use.networks {
             proof.provider = Provider::Cuda;
         }

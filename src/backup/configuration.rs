@@ -8,7 +8,7 @@ use anyhow::Context;
 use toml::{Table, Value};
 use url::Url;
 
-use crate::config::resolve;
+use crate::config::{each_text, resolve};
 
 /// A configuration file.
 #[derive(Debug, Clone)]
@@ -88,7 +88,7 @@ impl Configuration {
                 found.push((key.to_owned(), resolve(Path::new(value), folder)));
             }
         };
-        walk("", &Value::Table(self.table.clone()), &mut each);
+        each_text("", &Value::Table(self.table.clone()), &mut each);
         found
     }
 
@@ -96,31 +96,8 @@ impl Configuration {
     pub fn has_password(&self) -> bool {
         let mut has = false;
         let mut each = |_: &str, value: &str| has |= Url::parse(value).is_ok_and(|url| url.password().is_some());
-        walk("", &Value::Table(self.table.clone()), &mut each);
+        each_text("", &Value::Table(self.table.clone()), &mut each);
         has
-    }
-}
-
-/// Calls `each` with every text and the path of its key.
-fn walk(key: &str, value: &Value, each: &mut impl FnMut(&str, &str)) {
-    match value {
-        Value::String(text) => each(key, text),
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                walk(&format!("{key}[{index}]"), item, each);
-            }
-        }
-        Value::Table(table) => {
-            for (name, value) in table {
-                let path = if key.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{key}.{name}")
-                };
-                walk(&path, value, each);
-            }
-        }
-        _ => {}
     }
 }
 

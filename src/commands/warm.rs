@@ -177,17 +177,7 @@ mod tests {
 
     #[test]
     fn an_engine_of_another_driver_or_of_a_model_that_is_gone_is_of_no_use() {
-        let machine = Machine {
-            runtime: "1".to_owned(),
-            tensorrt: "libnvinfer.so.10.3.0".to_owned(),
-            card: Card {
-                name: "A card".to_owned(),
-                memory_mib: None,
-                driver: "550.1".to_owned(),
-                compute_capability: None,
-                uuid: None,
-            },
-        };
+        let machine = Machine::made_up();
         let key = EngineKey {
             network: "onet".to_owned(),
             model_sha256: "aa".to_owned(),

@@ -16,8 +16,8 @@ pub use error::{ConfigError, Mistake};
 pub use keys::reference;
 pub use mqtt::{HomeAssistantSettings, MqttSettings};
 pub use secret::Secret;
-pub(crate) use secret_files::resolve;
 pub use secret_files::{SecretFile, secret_files};
+pub(crate) use secret_files::{each_text, resolve};
 pub use settings::{CameraSettings, DECIDE_WITHIN, LogSettings, MIN_SHOTS, Settings};
 
 /// Reads `file`, lays the environment over it (`KITH__MQTT__URL` is `mqtt.url`; tables of cameras come from the file

@@ -26,11 +26,13 @@ pub fn secret_files(file: &Path) -> Vec<SecretFile> {
     };
     let folder = file.parent().unwrap_or_else(|| Path::new(""));
     let mut found = Vec::new();
-    walk(&Value::Table(table), "", &mut |key, value| {
-        found.push(SecretFile {
-            key: key.to_owned(),
-            path: resolve(Path::new(value), folder),
-        });
+    each_text("", &Value::Table(table), &mut |key, value| {
+        if KEYS.iter().any(|name| key.rsplit('.').next() == Some(*name)) {
+            found.push(SecretFile {
+                key: key.to_owned(),
+                path: resolve(Path::new(value), folder),
+            });
+        }
     });
     for key in KEYS {
         let variable = format!("KITH__MQTT__{}", key.to_uppercase());
@@ -45,24 +47,24 @@ pub fn secret_files(file: &Path) -> Vec<SecretFile> {
     found
 }
 
-fn walk(value: &Value, path: &str, found: &mut impl FnMut(&str, &str)) {
+/// Calls `each` with every text below `value` and the path of its key, such as `camera[1].password_file`, which begins
+/// with `key`.
+pub(crate) fn each_text(key: &str, value: &Value, each: &mut impl FnMut(&str, &str)) {
     match value {
-        Value::Table(table) => {
-            for (key, value) in table {
-                let path = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
-                match value {
-                    Value::String(text) if KEYS.contains(&key.as_str()) => found(&path, text),
-                    other => walk(other, &path, found),
-                }
-            }
-        }
+        Value::String(text) => each(key, text),
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                walk(item, &format!("{path}[{index}]"), found);
+                each_text(&format!("{key}[{index}]"), item, each);
+            }
+        }
+        Value::Table(table) => {
+            for (name, value) in table {
+                let path = if key.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{key}.{name}")
+                };
+                each_text(&path, value, each);
             }
         }
         _ => {}

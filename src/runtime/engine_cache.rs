@@ -31,6 +31,18 @@ pub struct Machine {
     pub card: Card,
 }
 
+#[cfg(test)]
+impl Machine {
+    /// One that there isn't.
+    pub(crate) fn made_up() -> Self {
+        Self {
+            runtime: "git-commit-id=1".to_owned(),
+            tensorrt: "libnvinfer.so.10.3.0".to_owned(),
+            card: Card::made_up(),
+        }
+    }
+}
+
 /// What one engine hangs on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineKey {
@@ -239,20 +251,6 @@ fn bytes_in(place: &Path) -> io::Result<u64> {
 mod tests {
     use super::*;
 
-    fn machine() -> Machine {
-        Machine {
-            runtime: "git-commit-id=1".to_owned(),
-            tensorrt: "libnvinfer.so.10.3.0".to_owned(),
-            card: Card {
-                name: "A card".to_owned(),
-                memory_mib: Some(8192),
-                driver: "550.1".to_owned(),
-                compute_capability: Some("8.6".to_owned()),
-                uuid: None,
-            },
-        }
-    }
-
     fn key() -> EngineKey {
         let file = NetworkFile {
             name: "rnet",
@@ -261,7 +259,7 @@ mod tests {
             takes: Takes::Crops { side_px: 24 },
             half_precision: true,
         };
-        EngineKey::of(&file, Precision::Auto, &machine()).unwrap()
+        EngineKey::of(&file, Precision::Auto, &Machine::made_up()).unwrap()
     }
 
     fn build(cache: &EngineCache, key: &EngineKey) -> PathBuf {
@@ -311,7 +309,9 @@ mod tests {
                 takes: Takes::Crops { side_px: 24 },
                 half_precision,
             };
-            EngineKey::of(&file, precision, &machine()).unwrap().half_precision
+            EngineKey::of(&file, precision, &Machine::made_up())
+                .unwrap()
+                .half_precision
         };
         assert!(half(true, Precision::Auto));
         assert!(!half(false, Precision::Auto));
@@ -327,7 +327,7 @@ mod tests {
             takes: Takes::AnySize,
             half_precision: true,
         };
-        assert_eq!(EngineKey::of(&pnet, Precision::Auto, &machine()), None);
+        assert_eq!(EngineKey::of(&pnet, Precision::Auto, &Machine::made_up()), None);
     }
 
     #[test]
@@ -362,7 +362,7 @@ mod tests {
         half.network = "onet".to_owned();
         cache.begin(&half).unwrap();
         fs::write(cache.folder().join("a-file"), "of somebody else").unwrap();
-        let removed = cache.prune(|key| key.machine == machine()).unwrap();
+        let removed = cache.prune(|key| key.machine == Machine::made_up()).unwrap();
         assert_eq!(removed.len(), 2, "{removed:?}");
         assert!(cache.has(&key()) && !cache.place(&old).exists() && !cache.place(&half).exists());
         assert!(cache.folder().join("a-file").exists());

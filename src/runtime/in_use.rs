@@ -146,13 +146,7 @@ mod tests {
                 provider,
                 passed_over: vec![(Provider::Cuda, "CUDA failure 100".to_owned())],
                 networks: Vec::new(),
-                card: card.then(|| Card {
-                    name: "A card".to_owned(),
-                    memory_mib: None,
-                    driver: "550.1".to_owned(),
-                    compute_capability: None,
-                    uuid: None,
-                }),
+                card: card.then(Card::made_up),
                 lost: None,
             };
             in_use.noticing_a_loss(wish)

@@ -90,17 +90,7 @@ mod tests {
     fn tensorrt_is_taken_only_when_all_its_engines_are_there() {
         let folder = tempfile::tempdir().unwrap();
         let cache = EngineCache::in_folder(folder.path());
-        let machine = Machine {
-            runtime: "1".to_owned(),
-            tensorrt: "libnvinfer.so.10.3.0".to_owned(),
-            card: Card {
-                name: "A card".to_owned(),
-                memory_mib: None,
-                driver: "550.1".to_owned(),
-                compute_capability: None,
-                uuid: None,
-            },
-        };
+        let machine = Machine::made_up();
         let file = |name, takes| NetworkFile {
             name,
             onnx: &[],

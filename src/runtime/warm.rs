@@ -101,7 +101,6 @@ mod tests {
 
     use super::super::Takes;
     use super::*;
-    use crate::card::Card;
 
     #[test]
     fn an_engine_is_kept_only_while_it_runs() {
@@ -114,17 +113,7 @@ mod tests {
             takes: Takes::Crops { side_px: 24 },
             half_precision: false,
         };
-        let machine = Machine {
-            runtime: "1".to_owned(),
-            tensorrt: "unknown".to_owned(),
-            card: Card {
-                name: "A card".to_owned(),
-                memory_mib: None,
-                driver: "550.1".to_owned(),
-                compute_capability: None,
-                uuid: None,
-            },
-        };
+        let machine = Machine::made_up();
         let key = EngineKey::of(&file, Precision::Auto, &machine).unwrap();
         // A TensorRT of some version: it builds what is missing, and refuses what another version built.
         let tensorrt = |version: &'static str| {

@@ -11,10 +11,11 @@ use crate::PATIENCE;
 use crate::broker::Broker;
 use crate::clip::clip;
 use crate::daemon::{Home, door};
+use crate::given::enrolment::enrolment;
 use crate::given::head::deliver_as;
 use crate::given::onnx::mean_colour;
 use crate::given::photos;
-use crate::house::{COLOUR, House, enrolment};
+use crate::house::{COLOUR, House};
 
 /// So many people make a gallery that takes a while to write.
 const PEOPLE: u16 = 400;

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod enrolment;
 pub(crate) mod head;
 pub(crate) mod onnx;
 

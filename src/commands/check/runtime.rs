@@ -191,13 +191,7 @@ mod tests {
 
     #[test]
     fn a_card_that_does_nothing_is_a_warning() {
-        let card = Card {
-            name: "NVIDIA T4".to_owned(),
-            memory_mib: None,
-            driver: "550".to_owned(),
-            compute_capability: None,
-            uuid: None,
-        };
+        let card = Card::made_up();
         let used = |provider| ProviderInUse {
             provider,
             passed_over: Vec::new(),
